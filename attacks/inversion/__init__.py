@@ -1,0 +1,1 @@
+"""Model-inversion attacks."""

@@ -1,0 +1,1 @@
+"""Defences: one file each, formal or heuristic, said in the class."""

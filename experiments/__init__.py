@@ -1,0 +1,1 @@
+"""Data sets, experiment files, policies and benchmarks."""

@@ -1,0 +1,41 @@
+"""Errors a user can cause or meet, each with the exit code it ends the command with.
+
+    PrivassayError                 (never raised itself)
+    |- UsageError            2     the command, the experiment, the policy or the data is wrong
+    |- InfrastructureError   4     a disk, a server or a library failed
+    '- NotApplicable               an attack or a defence cannot run on this model: recorded, not fatal
+
+Exit codes of the command line, strongest first: 2 usage, 4 error, 1 policy violated, 3 inconclusive, 0 pass.
+"""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the command line returns (architecture: the contract on the command line)."""
+
+    PASS = 0
+    FAIL = 1
+    USAGE = 2
+    INCONCLUSIVE = 3
+    ERROR = 4
+
+
+class PrivassayError(Exception):
+    """Base of every error that is shown to the user as one line, never as a traceback."""
+
+    exit_code = ExitCode.ERROR
+
+
+class UsageError(PrivassayError):
+    """The input is wrong: the message names the file, the key, the value and what is allowed."""
+
+    exit_code = ExitCode.USAGE
+
+
+class InfrastructureError(PrivassayError):
+    """Something outside the evaluation failed (disk, server, library); finished work is kept."""
+
+
+class NotApplicable(PrivassayError):
+    """A component cannot run here; the message is the reason printed where the result would stand."""

@@ -1,0 +1,211 @@
+"""evidence.json: the one record of a run. Gate, report, JUnit and MLflow are functions of it and of nothing else.
+
+The JSON Schema published beside this file (`evidence.schema.json`) is generated from these classes;
+`python -m privassay.harness.evidence` writes it, a test compares the two. NaN and infinity are refused.
+
+Metrics are addressed as `FAMILY/ATTACK/METRIC`, e.g. `mia/lira/tpr_at_fpr_0.01`, `inversion/art_miface/lift`, and
+`utility/heldout_accuracy`: the same names in policies and in MLflow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .errors import InfrastructureError, UsageError
+from .types import Estimate, Family, Guarantee, PrivacyClaim, ThreatModel, Verdict
+
+SCHEMA_VERSION: Literal["1"] = "1"
+SCHEMA_FILE = Path(__file__).with_name("evidence.schema.json")
+METRIC_PREFIX: dict[Family, str] = {"membership": "mia", "inversion": "inversion", "attribute": "attribute"}
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class AttackResult(_Record):
+    """One attack on one candidate. `metrics` is empty unless `status` is ok; `reason` is empty if it is."""
+
+    id: str
+    component: str
+    family: Family
+    implementation: str
+    threat_model: ThreatModel
+    status: Literal["ok", "not_run", "error"]
+    reason: str
+    metrics: dict[str, Estimate]
+
+    def metric_name(self, metric: str) -> str:
+        """Full name of one of its metrics."""
+        return f"{METRIC_PREFIX[self.family]}/{self.id}/{metric}"
+
+
+class Candidate(_Record):
+    """One model behind one defence. `claim` is null where nothing formal is claimed, never infinity."""
+
+    id: str
+    model: str
+    defense: str
+    guarantee: Guarantee
+    claim: PrivacyClaim | None
+    utility: dict[str, Estimate]
+    attacks: tuple[AttackResult, ...]
+
+    def metrics(self) -> Iterator[tuple[str, Estimate]]:
+        """Every estimate with its full name."""
+        for name, estimate in self.utility.items():
+            yield f"utility/{name}", estimate
+        for attack in self.attacks:
+            for name, estimate in attack.metrics.items():
+                yield attack.metric_name(name), estimate
+
+
+class Control(_Record):
+    """A check of the instrument itself. A control that did not pass makes every verdict ERROR."""
+
+    id: str
+    expectation: str
+    status: Literal["passed", "failed", "error"]
+    reason: str
+    metrics: dict[str, Estimate]
+
+
+class RuleVerdict(_Record):
+    """One policy rule applied to one candidate. `attack` is the one that decided, where attacks are compared."""
+
+    candidate: str
+    rule: str
+    metric: str
+    verdict: Verdict
+    attack: str | None
+    estimate: Estimate | None
+    limit: float | None
+    reason: str
+
+
+class Artifact(_Record):
+    """A file beside evidence.json. Restricted files hold per-record results: personal data themselves."""
+
+    path: str
+    sha256: str
+    restricted: bool
+
+
+class DataRecord(_Record):
+    """The data set and how it was split; counts of records."""
+
+    name: str
+    sha256: str
+    licence: str
+    public: bool
+    records: int
+    shape: tuple[int, ...]
+    classes: int
+    pool: int
+    auxiliary: int
+    split_sha256: str
+
+
+class Provenance(_Record):
+    """Who could repeat this run, with what."""
+
+    code: dict[str, str | bool | None]
+    packages: dict[str, str]
+    machine: dict[str, str | int | None]
+    seeds: dict[str, int]
+    data: DataRecord
+
+
+class Evidence(_Record):
+    """One evaluation. `experiment` is the configuration as resolved, defaults included."""
+
+    schema_version: Literal["1"]
+    run_id: str
+    created: str
+    experiment: dict[str, Any]
+    provenance: Provenance
+    candidates: tuple[Candidate, ...]
+    controls: tuple[Control, ...]
+    policy_sha256: str | None
+    verdicts: tuple[RuleVerdict, ...]
+    artifacts: tuple[Artifact, ...]
+
+    def candidate(self, candidate_id: str) -> Candidate:
+        """Return the candidate with this id.
+
+        Raises:
+            UsageError: there is none.
+        """
+        for candidate in self.candidates:
+            if candidate.id == candidate_id:
+                return candidate
+        known = ", ".join(c.id for c in self.candidates)
+        raise UsageError(f"candidate {candidate_id!r}: not in the evidence, which has {known}")
+
+
+def evidence_path(path: Path) -> Path:
+    """`DIR` or `DIR/evidence.json`, as the commands accept it, to the file."""
+    return path / "evidence.json" if path.is_dir() else path
+
+
+def read(path: Path) -> Evidence:
+    """Read and validate evidence.
+
+    Raises:
+        UsageError: the file cannot be read or does not follow the schema.
+    """
+    try:
+        return Evidence.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise UsageError(f"{path}: not evidence of schema {SCHEMA_VERSION}: {where}: {first['msg']}") from error
+
+
+def write(evidence: Evidence, path: Path) -> None:
+    """Write evidence as JSON, all or nothing."""
+    write_atomically(path, evidence.model_dump_json(indent=1).encode() + b"\n")
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write beside `path`, flush to disk, rename: a reader sees the old file or the new one.
+
+    Raises:
+        InfrastructureError: the disk refused.
+    """
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InfrastructureError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def json_schema() -> str:
+    """The JSON Schema of evidence.json, as published."""
+    schema = Evidence.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return json.dumps(schema, indent=1, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    SCHEMA_FILE.write_text(json_schema())

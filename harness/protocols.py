@@ -1,0 +1,219 @@
+"""The interfaces that components fill. A component is a frozen dataclass whose fields are its parameters.
+
+Members that carry data are read-only properties, so that a frozen dataclass field or a class constant fills them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from .types import (
+    Bools,
+    Candidates,
+    Dataset,
+    DPMechanism,
+    Family,
+    Float32,
+    Float64,
+    Guarantee,
+    Ints,
+    Reconstruction,
+    Scores,
+    ThreatModel,
+    TrainingData,
+)
+
+
+class Model(Protocol):
+    """A trained classifier."""
+
+    def logits(self, x: Float32) -> Float32:
+        """Raw scores for records (n, *shape): float32 (n, classes), softmax of which are the probabilities.
+
+        A backend that only knows probabilities returns their logarithms, clipped at 1e-7.
+        """
+
+    def class_gradient(self, x: Float32, labels: Ints) -> Float32:
+        """Gradient of the probability of `labels[i]` with respect to `x[i]`: float32 (n, *shape).
+
+        Raises:
+            NotApplicable: the model has no input gradients; the message says why.
+        """
+
+    def save(self, folder: Path) -> None:
+        """Write the model into an existing empty folder, without pickle."""
+
+
+class Recipe(Protocol):
+    """What to train: architecture and optimiser settings of one framework, with no defence in it."""
+
+    @property
+    def framework(self) -> str:
+        """`torch`, `keras` or `sklearn`."""
+
+    def fit(self, data: TrainingData, rows: Ints, seed: int) -> Model:
+        """Train one model on `rows` of `data`; the same seed gives the same model on the same CPU."""
+
+    def load(self, folder: Path, shape: tuple[int, ...], n_classes: int) -> Model:
+        """Read back what `Model.save` wrote, for records of `shape`."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One model as a defence left it. `mechanism` is None where the training promises nothing formal."""
+
+    model: Model
+    mechanism: DPMechanism | None
+
+
+class Defense(Protocol):
+    """A defence: trains models, changes what they answer, or both."""
+
+    @property
+    def guarantee(self) -> Guarantee:
+        """`none`, `heuristic` or `formal`: what the defence itself promises."""
+
+    def supports(self, recipe: Recipe) -> str | None:
+        """None when the defence can train `recipe`, else the reason why not."""
+
+    def training_parameters(self) -> Mapping[str, object]:
+        """Parameters that change the trained weights; empty for plain training.
+
+        Two defences with equal training parameters share trained models, so an output defence costs no training.
+        """
+
+    def train(
+        self, recipe: Recipe, data: TrainingData, rows: Sequence[Ints], seeds: Sequence[int]
+    ) -> Iterator[Trained]:
+        """Yield one `Trained` for each entry of `rows` and `seeds`, in order.
+
+        All models of a block are asked for at once so that a trainer may train them as one program.
+        """
+
+    def release(self, probabilities: Float64, rng: np.random.Generator) -> Float64:
+        """What the deployed model answers: float64 (n, classes) from the undefended probabilities (n, classes).
+
+        An attacker who holds the weights is not stopped by this: gradients are those of the model itself.
+        """
+
+
+class References(Protocol):
+    """Models an attacker trained himself, each on a half that he knows, through the same defence."""
+
+    @property
+    def member(self) -> Bools:
+        """bool (m, n): which candidate each reference model trained on."""
+
+    def __len__(self) -> int: ...
+
+    def probabilities(self, reference: int) -> Float64:
+        """Answers of one reference model on all candidates: float64 (n, classes). Loaded when asked for."""
+
+
+class View(Protocol):
+    """The target as the threat model lets an attack see it. Counts queries and refuses what is not allowed."""
+
+    @property
+    def n_classes(self) -> int: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one record."""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and largest value a feature may take."""
+
+    @property
+    def queries(self) -> int:
+        """Records evaluated so far, gradients included."""
+
+    def predict(self, x: Float32) -> Float64:
+        """Probabilities as deployed: float64 (n, classes). One query a record.
+
+        Raises:
+            AccessDenied: the threat model gives labels only, or the query budget is spent.
+        """
+
+    def predict_labels(self, x: Float32) -> Ints:
+        """Predicted labels as deployed: int64 (n,). One query a record."""
+
+    def class_gradient(self, x: Float32, labels: Ints) -> Float32:
+        """Gradient of the probability of `labels[i]` at `x[i]`: float32 (n, *shape). One query a record."""
+
+
+@dataclass(frozen=True, eq=False)
+class KnownMembers:
+    """Membership told to an attack whose threat model knows members; these candidates may not be scored."""
+
+    ids: Ints
+    member: Bools
+
+
+@dataclass(frozen=True, eq=False)
+class MembershipContext:
+    """All that a membership attack gets beside the view and the candidates; None where not granted."""
+
+    auxiliary: Candidates
+    references: References | None
+    known: KnownMembers | None
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class InversionContext:
+    """All that an inversion attack gets beside the view and the classes to reconstruct."""
+
+    auxiliary: Candidates
+    seed: int
+
+
+class Attack(Protocol):
+    """What every attack declares."""
+
+    @property
+    def family(self) -> Family: ...
+
+    @property
+    def implementation(self) -> str:
+        """Who wrote the attack: `privassay` or the library with its class."""
+
+    @property
+    def threat_model(self) -> ThreatModel:
+        """What the attack needs; the harness grants this and nothing more."""
+
+
+@runtime_checkable
+class MembershipAttack(Attack, Protocol):
+    """Tells members from non-members."""
+
+    def score(self, view: View, candidates: Candidates, context: MembershipContext) -> Scores:
+        """Score candidates; higher = member. Every candidate whose membership was not told gets a score.
+
+        Raises:
+            NotApplicable: the attack cannot run on this target; the message says why.
+        """
+
+
+@runtime_checkable
+class InversionAttack(Attack, Protocol):
+    """Reconstructs a typical record of each class."""
+
+    def reconstruct(self, view: View, labels: Ints, context: InversionContext) -> Reconstruction:
+        """Return one sample for each of `labels` (classes,).
+
+        Raises:
+            NotApplicable: the attack cannot run on this target; the message says why.
+        """
+
+
+class DatasetSource(Protocol):
+    """Where records come from."""
+
+    def load(self) -> Dataset:
+        """Read, check and return the records."""

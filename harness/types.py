@@ -1,0 +1,282 @@
+"""Core values that cross every border: frozen dataclasses with numpy arrays inside (numpy is all they need)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+Access = Literal["labels", "probabilities", "gradients"]
+Family = Literal["membership", "inversion", "attribute"]
+Guarantee = Literal["none", "heuristic", "formal"]
+Sampler = Literal["poisson", "shuffled"]
+Neighbouring = Literal["add_or_remove_one", "zero_out_one"]
+Accountant = Literal["pld", "gaussian"]
+
+ACCESS_LEVELS: tuple[Access, ...] = ("labels", "probabilities", "gradients")
+
+
+def sha256_of(*arrays: NDArray[np.generic]) -> str:
+    """SHA-256 over the types, shapes and bytes of `arrays`, in order."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Records of one classification task.
+
+    Attributes:
+        name: name in the catalogue.
+        x: float32 (n, *shape), finite, within `bounds`.
+        y: int64 (n,), labels 0 .. n_classes - 1.
+        n_classes: number of classes, at least 2.
+        bounds: smallest and largest value a feature may take; public knowledge, not measured on the records.
+        public: whether the records may be shown in a report (published data about no one).
+        licence: terms under which the records were published.
+    """
+
+    name: str
+    x: Float32
+    y: Ints
+    n_classes: int
+    bounds: tuple[float, float]
+    public: bool
+    licence: str
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one record."""
+        return tuple(self.x.shape[1:])
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of records and labels."""
+        return sha256_of(self.x, self.y)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Who trained on what: the only place where membership lives.
+
+    Attributes:
+        pool: int64 (n,), rows of the data set that may be members: the audit records.
+        auxiliary: int64 (k,), rows that are never members: the attacker's sample of the population.
+        member: bool (models, n), `member[m, j]` tells whether model m trained on `pool[j]`. Models 2i and 2i + 1
+            are complements, so each record is a member of exactly half of the models.
+    """
+
+    pool: Ints
+    auxiliary: Ints
+    member: Bools
+
+    @property
+    def models(self) -> int:
+        """Number of models in the pool."""
+        return len(self.member)
+
+    def rows(self, model: int) -> Ints:
+        """Rows of the data set on which `model` trains."""
+        return self.pool[self.member[model]]
+
+    def references(self, target: int) -> Ints:
+        """Models that may serve as references for `target`: all but itself and its complement."""
+        others = np.arange(self.models)
+        return others[others // 2 != target // 2]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of the rows and of every membership mask."""
+        return sha256_of(self.pool, self.auxiliary, self.member)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """What a training function may see: all records resident, each model taking its rows by index."""
+
+    x: Float32
+    y: Ints
+    n_classes: int
+    bounds: tuple[float, float]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one record."""
+        return tuple(self.x.shape[1:])
+
+
+@dataclass(frozen=True)
+class ObservedSampling:
+    """How batches were really drawn, counted while training, not read from the configuration.
+
+    Attributes:
+        sampler: `poisson` (every record joins every batch by its own coin) or `shuffled` (every record exactly once
+            an epoch).
+        sample_rate: Poisson: probability of joining a batch. Shuffled: batch size over records.
+        steps: optimiser steps that were observed, empty batches included.
+        epochs: passes over the data (Poisson: steps x sample_rate).
+    """
+
+    sampler: Sampler
+    sample_rate: float
+    steps: int
+    epochs: float
+
+
+@dataclass(frozen=True)
+class DPMechanism:
+    """What a DP-SGD run did, from which its claim is recomputed.
+
+    Attributes:
+        noise_multiplier: standard deviation of the noise over the clipping norm.
+        max_grad_norm: clipping norm of one record's gradient (L2).
+        sampling: observed sampling.
+        delta: the delta at which epsilon is stated.
+    """
+
+    noise_multiplier: float
+    max_grad_norm: float
+    sampling: ObservedSampling
+    delta: float
+
+
+@dataclass(frozen=True)
+class PrivacyClaim:
+    """A formal (epsilon, delta) statement and all that it rests on. `None` stands for "no claim", never infinity."""
+
+    epsilon: float
+    delta: float
+    unit: Literal["record", "user"]
+    neighbouring: Neighbouring
+    sampler: Sampler
+    accountant: Accountant
+    event: str
+    assumptions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ThreatModel:
+    """What the attacker has; printed beside every result.
+
+    Attributes:
+        access: what the target answers with: labels only, probabilities, or gradients (the weights are known).
+        knows_members: the attacker was told the membership of some of the target's own records.
+        knows_recipe: the attacker can train models the way the target was trained.
+        reference_models: number of such models; 0 when the attack uses none. In an attack's own declaration:
+            the least number it needs.
+        query_budget: evaluations of the target per candidate record (membership) or per class (inversion).
+    """
+
+    access: Access
+    knows_members: bool
+    knows_recipe: bool
+    reference_models: int
+    query_budget: int
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Records whose membership an attack is asked about. Carries no membership: the answer cannot be seen."""
+
+    ids: Ints
+    x: Float32
+    y: Ints
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Membership scores: `values` float64 (n,), finite, higher = member; `ids` a subset of the candidates'."""
+
+    ids: Ints
+    values: Float64
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """What an inversion attack returned: `samples` float32 (classes, *shape) for `labels` int64 (classes,)."""
+
+    labels: Ints
+    samples: Float32
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval: the only kind of number that leaves the metrics.
+
+    Attributes:
+        value: point estimate.
+        low: lower end of the interval.
+        high: upper end of the interval.
+        level: two-sided confidence level of (low, high), e.g. 0.95.
+        method: how value and interval were obtained, in words.
+        n: how many units the interval is over.
+        over: what those units are.
+    """
+
+    value: float
+    low: float
+    high: float
+    level: float
+    method: str
+    n: int
+    over: Literal["records", "models", "models and records", "models and classes"]
+
+    def __post_init__(self) -> None:
+        if not np.isfinite([self.value, self.low, self.high, self.level]).all():
+            raise ValueError(f"Estimate({self.value}, {self.low}, {self.high}): NaN and infinity are not results")
+        if self.low > self.high or not 0 < self.level < 1:
+            raise ValueError(f"Estimate(low={self.low}, high={self.high}, level={self.level}): not an interval")
+
+
+class Verdict(str, Enum):
+    """Outcome of a rule, a candidate or a run; decided on interval ends, never on a point estimate."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    ERROR = "ERROR"
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreTable:
+    """Scores of one attack on several targets, aligned with the audit records.
+
+    Attributes:
+        targets: int64 (t,), models that were attacked.
+        scores: float64 (t, n); meaningless where `scored` is False.
+        member: bool (t, n), the truth.
+        scored: bool (t, n), which records the attack answered for.
+    """
+
+    targets: Ints
+    scores: Float64
+    member: Bools
+    scored: Bools = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a component is, for keys and evidence: its catalogue name and the parameters that change its results."""
+
+    component: str
+    parameters: Mapping[str, object]

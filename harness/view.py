@@ -1,0 +1,80 @@
+"""The target as an attack may see it, and the deployed answer of a model behind its defence."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .errors import PrivassayError
+from .protocols import Defense, Model
+from .types import ACCESS_LEVELS, Access, Float32, Float64, Ints, ThreatModel
+
+
+class AccessDenied(PrivassayError):
+    """An attack asked for more than its threat model declares: a defect of the attack, reported as its error."""
+
+
+def softmax(logits: Float32) -> Float64:
+    """Probabilities in float64 (n, classes): margins up to about 700 stay distinguishable."""
+    shifted = logits.astype(np.float64)
+    shifted -= shifted.max(axis=1, keepdims=True)
+    np.exp(shifted, out=shifted)
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+
+class TargetView:
+    """A model seen through a threat model: queries are counted, everything beyond the access level is refused."""
+
+    def __init__(
+        self,
+        model: Model,
+        defense: Defense,
+        threat_model: ThreatModel,
+        records: tuple[tuple[int, ...], tuple[float, float], int],
+        budget: int,
+        rng: np.random.Generator,
+    ) -> None:
+        """Wrap `model`.
+
+        Args:
+            model: the target.
+            defense: its `release` stands between the model and the answer.
+            threat_model: what the attack may use.
+            records: shape and bounds of one record and the number of classes.
+            budget: evaluations of the target allowed in all.
+            rng: randomness of the defence, not of the attack.
+        """
+        self._model = model
+        self._defense = defense
+        self._access = threat_model.access
+        self._budget = budget
+        self._rng = rng
+        self.shape, self.bounds, self.n_classes = records
+        self.queries = 0
+
+    def predict(self, x: Float32) -> Float64:
+        """Deployed probabilities: float64 (n, classes)."""
+        self._spend("probabilities", len(x))
+        return self._answer(x)
+
+    def predict_labels(self, x: Float32) -> Ints:
+        """Deployed labels: int64 (n,)."""
+        self._spend("labels", len(x))
+        return np.asarray(self._answer(x).argmax(axis=1), dtype=np.int64)
+
+    def class_gradient(self, x: Float32, labels: Ints) -> Float32:
+        """Gradient of the undefended probability of `labels[i]` at `x[i]`: float32 (n, *shape).
+
+        Whoever has gradients has the weights, and computes past any defence of the output.
+        """
+        self._spend("gradients", len(x))
+        return self._model.class_gradient(x, labels)
+
+    def _answer(self, x: Float32) -> Float64:
+        return self._defense.release(softmax(self._model.logits(x)), self._rng)
+
+    def _spend(self, needed: Access, count: int) -> None:
+        if ACCESS_LEVELS.index(needed) > ACCESS_LEVELS.index(self._access):
+            raise AccessDenied(f"the threat model grants {self._access}, the attack asked for {needed}")
+        if self.queries + count > self._budget:
+            raise AccessDenied(f"query budget {self._budget} is spent after {self.queries} of {count} more queries")
+        self.queries += count
