@@ -23,6 +23,7 @@ Guarantee = Literal["none", "heuristic", "formal"]
 Sampler = Literal["poisson", "shuffled"]
 Neighbouring = Literal["add_or_remove_one", "zero_out_one"]
 Accountant = Literal["pld", "gaussian"]
+Over = Literal["records", "models", "models and records", "models and classes"]
 
 ACCESS_LEVELS: tuple[Access, ...] = ("labels", "probabilities", "gradients")
 
@@ -94,12 +95,12 @@ class Split:
 
     def rows(self, model: int) -> Ints:
         """Rows of the data set on which `model` trains."""
-        return self.pool[self.member[model]]
+        return np.asarray(self.pool[self.member[model]])
 
     def references(self, target: int) -> Ints:
         """Models that may serve as references for `target`: all but itself and its complement."""
         others = np.arange(self.models)
-        return others[others // 2 != target // 2]
+        return np.asarray(others[others // 2 != target // 2])
 
     @cached_property
     def sha256(self) -> str:
@@ -239,13 +240,17 @@ class Estimate:
     level: float
     method: str
     n: int
-    over: Literal["records", "models", "models and records", "models and classes"]
+    over: Over
 
     def __post_init__(self) -> None:
         if not np.isfinite([self.value, self.low, self.high, self.level]).all():
-            raise ValueError(f"Estimate({self.value}, {self.low}, {self.high}): NaN and infinity are not results")
+            raise ValueError(
+                f"Estimate({self.value}, {self.low}, {self.high}): NaN and infinity are not results"
+            )
         if self.low > self.high or not 0 < self.level < 1:
-            raise ValueError(f"Estimate(low={self.low}, high={self.high}, level={self.level}): not an interval")
+            raise ValueError(
+                f"Estimate(low={self.low}, high={self.high}, level={self.level}): not an interval"
+            )
 
 
 class Verdict(str, Enum):

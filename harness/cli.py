@@ -1,0 +1,227 @@
+"""The command line. Heavy modules are imported by the command that needs them, so that `--help` is instant."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from .errors import ExitCode, PrivassayError
+
+DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
+INTERRUPTED = 130
+"""128 + SIGINT, as shells have it."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code; every error is one line on stderr."""
+    arguments = _parser().parse_args(argv)
+    _quiet_third_parties()
+    try:
+        return int(arguments.command(arguments))
+    except PrivassayError as error:
+        return _complain(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _complain(
+            "interrupted; what was finished is kept, the same command goes on from there", INTERRUPTED
+        )
+    except BrokenPipeError:
+        sys.stderr.close()
+        return ExitCode.ERROR
+    except Exception as error:
+        if os.environ.get("PRIVASSAY_DEBUG"):
+            raise
+        kind = type(error).__name__
+        return _complain(f"internal error: {kind}: {error} (PRIVASSAY_DEBUG=1 shows where)", ExitCode.ERROR)
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"privassay: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _quiet_third_parties() -> None:
+    """Keep libraries' chatter out of the way of our own one-line messages."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.filterwarnings("ignore", module=r"(art|keras|mlflow|opacus|sklearn|tensorflow.*|torch)(\..*)?")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from . import gate, pipeline, plan, terminal, tracking
+
+    overrides = list(arguments.set)
+    if arguments.seed is not None:
+        overrides.append(f"seed={arguments.seed}")
+    planned = plan.make(arguments.experiment, overrides)
+    screen = terminal.console()
+    with terminal.progress(screen) as observe:
+        evidence = pipeline.run(planned, arguments.out, observe)
+    screen.print(terminal.verdict_table(evidence))
+    for line in terminal.control_lines(evidence):
+        screen.print(line)
+    verdicts = pipeline.release_verdicts(planned, evidence)
+    codes = [gate.exit_code(verdicts) if planned.policy else gate.exit_code_without_policy(evidence)]
+    screen.print(f"report:   {arguments.out / 'report.html'}")
+    screen.print(f"evidence: {arguments.out / 'evidence.json'}")
+    try:
+        tracked = tracking.log_run(arguments.out, arguments.tracking_uri)
+        screen.print(f"MLflow:   {tracked.tracking_uri} (run {tracked.parent_run_id})")
+    except PrivassayError as error:
+        codes.append(ExitCode(_complain(str(error), error.exit_code)))
+    code = gate.strongest(codes)
+    if arguments.json:
+        _print_json(
+            {"run_id": evidence.run_id, "exit_code": int(code), "out": str(arguments.out)}, evidence.verdicts
+        )
+    return ExitCode.PASS if arguments.report_only else code
+
+
+def _gate(arguments: argparse.Namespace) -> int:
+    from . import evidence, gate, junit, policy, terminal
+
+    found = evidence.read(evidence.evidence_path(arguments.evidence))
+    rules = policy.load(arguments.policy)
+    verdicts = gate.judge(found, rules, arguments.candidate)
+    if arguments.junit:
+        evidence.write_atomically(arguments.junit, junit.to_junit(verdicts, rules.name))
+    screen = terminal.console()
+    for line in terminal.verdict_lines(verdicts):
+        screen.print(line, soft_wrap=True)
+    code = gate.exit_code(verdicts)
+    screen.print(f"{gate.overall(verdicts).value}: policy {rules.name} on run {found.run_id}", soft_wrap=True)
+    if arguments.json:
+        _print_json({"run_id": found.run_id, "exit_code": int(code), "policy_sha256": rules.sha256}, verdicts)
+    return code
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from . import evidence, report
+
+    source = evidence.evidence_path(arguments.evidence)
+    out = arguments.out or source.with_name("report.html")
+    report.write(source, out)
+    print(out, file=sys.stderr)
+    return ExitCode.PASS
+
+
+def _log(arguments: argparse.Namespace) -> int:
+    from . import tracking
+
+    tracked = tracking.log_run(arguments.folder, arguments.tracking_uri)
+    print(f"{tracked.tracking_uri} run {tracked.parent_run_id}", file=sys.stderr)
+    return ExitCode.PASS
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from . import catalog
+
+    kinds = [arguments.kind] if arguments.kind else list(catalog.KINDS)
+    found = {kind: catalog.targets(kind) for kind in kinds}
+    if arguments.json:
+        print(json.dumps(found, indent=1))
+        return ExitCode.PASS
+    for kind, components in found.items():
+        print(f"{kind}:")
+        for name, target in components.items():
+            print(f"  {name:<30} {target}")
+    return ExitCode.PASS
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from . import doctor
+
+    checks = doctor.diagnose()
+    for check in checks:
+        print(f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.detail}")
+    return ExitCode.PASS if all(check.ok for check in checks) else ExitCode.ERROR
+
+
+def _print_json(head: dict[str, object], verdicts: Sequence[object]) -> None:
+    from pydantic import BaseModel
+
+    rows = [verdict.model_dump(mode="json") for verdict in verdicts if isinstance(verdict, BaseModel)]
+    print(json.dumps({**head, "verdicts": rows}, indent=1))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="privassay",
+        description="Attack a model's privacy, measure what leaked, gate the release.",
+        epilog="Exit codes: 0 pass, 1 policy violated, 2 usage or configuration error, 3 inconclusive, "
+        "4 an attack or the infrastructure failed.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_run(commands)
+    _add_gate(commands)
+
+    report = commands.add_parser("report", help="write report.html again from evidence")
+    _add_evidence(report)
+    report.add_argument("--out", type=Path, metavar="FILE", help="default: report.html beside the evidence")
+    report.set_defaults(command=_report)
+
+    log = commands.add_parser("log", help="log a finished run to MLflow")
+    log.add_argument("folder", type=Path, metavar="DIR", help="output folder of a run")
+    _add_tracking_uri(log)
+    log.set_defaults(command=_log)
+
+    listing = commands.add_parser("list", help="what can be named in an experiment")
+    listing.add_argument("kind", nargs="?", choices=["attacks", "defenses", "models", "datasets"])
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    listing.set_defaults(command=_list)
+
+    doctor = commands.add_parser("doctor", help="check this machine and environment")
+    doctor.set_defaults(command=_doctor)
+    return parser
+
+
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    run = commands.add_parser("run", help="run an experiment: train, attack, measure, judge, report")
+    run.add_argument("experiment", type=Path, metavar="EXPERIMENT.yaml")
+    run.add_argument(
+        "--out", type=Path, default=Path("out"), metavar="DIR", help="output folder (default: out)"
+    )
+    run.add_argument(
+        "--set", action="append", default=[], metavar="A.B=C", help="override a setting; repeatable"
+    )
+    run.add_argument("--seed", type=int, metavar="N", help="root seed, instead of the experiment's")
+    _add_tracking_uri(run)
+    run.add_argument(
+        "--report-only", action="store_true", help="exit 0 whatever the verdict, which stays as it is"
+    )
+    run.add_argument("--json", action="store_true", help="print the verdicts as JSON on stdout")
+    run.set_defaults(command=_run)
+
+
+def _add_gate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    gate = commands.add_parser("gate", help="judge evidence by a policy; the exit code is the verdict")
+    _add_evidence(gate)
+    gate.add_argument("--policy", type=Path, required=True, metavar="POLICY.yaml")
+    gate.add_argument(
+        "--candidate",
+        action="append",
+        metavar="MODEL/DEFENSE",
+        help="judge only this one; repeatable (default: all)",
+    )
+    gate.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML")
+    gate.add_argument("--json", action="store_true", help="print the verdicts as JSON on stdout")
+    gate.set_defaults(command=_gate)
+
+
+def _add_evidence(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "evidence", type=Path, metavar="DIR|evidence.json", help="output folder of a run, or its file"
+    )
+
+
+def _add_tracking_uri(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tracking-uri", default=DEFAULT_TRACKING_URI, metavar="URI", help=f"default: {DEFAULT_TRACKING_URI}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""An experiment file, read and checked: unknown keys, wrong types and unknown components are one-line errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from .errors import UsageError
+from .yamlfile import parse_value, read_yaml, validate
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class PoolSection(_Section):
+    """The pool of models behind every candidate."""
+
+    models: int = Field(default=16, ge=2, le=4096)
+    """Models for each candidate, in complementary pairs."""
+    targets: int | None = Field(default=None, ge=1)
+    """How many of them are attacked in turn; all when absent."""
+    records: int = Field(ge=2)
+    """Audit records; each model trains on half of them. The rest of the data is auxiliary."""
+
+
+class MetricsSection(_Section):
+    """What is measured and how sure one wants to be."""
+
+    fprs: tuple[float, ...] = (0.01, 0.001)
+    level: float = Field(default=0.95, gt=0.5, lt=1)
+    resamples: int = Field(default=1000, ge=100)
+
+    @field_validator("fprs")
+    @classmethod
+    def _fractions(cls, fprs: tuple[float, ...]) -> tuple[float, ...]:
+        if not fprs or any(not 0 < fpr < 1 for fpr in fprs):
+            raise ValueError("must be fractions between 0 and 1 (0.01 is 1 %)")
+        return fprs
+
+
+Component = dict[str, Any]
+"""A component's name under `component` (default: the section's own key) and its parameters."""
+
+
+class ExperimentConfig(_Section):
+    """One experiment: data, models, defences, attacks, and optionally the policy that judges them."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    description: str = ""
+    seed: int = Field(default=0, ge=0)
+    data: Component
+    pool: PoolSection
+    models: dict[str, Component] = Field(min_length=1)
+    defenses: dict[str, Component] = Field(min_length=1)
+    candidates: tuple[str, ...] | None = None
+    """`MODEL/DEFENSE` pairs; every combination when absent."""
+    attacks: dict[str, Component] = Field(min_length=1)
+    metrics: MetricsSection = MetricsSection()
+    evaluation_classifier: Component = {"component": "sklearn_random_forest"}
+    """Independent judge of model inversion: trained on all records, never attacked."""
+    policy: str | None = None
+    """Policy file that judges the run, relative to the experiment file."""
+    release: str | None = None
+    """The candidate whose verdict is the run's exit code; all of them when absent."""
+
+    def candidate_pairs(self) -> list[tuple[str, str]]:
+        """(model, defence) of every candidate, in order."""
+        if self.candidates is None:
+            return [(model, defense) for model in self.models for defense in self.defenses]
+        return [(name.split("/")[0], name.split("/")[1]) for name in self.candidates]
+
+
+def component_name(key: str, section: Component) -> str:
+    """The catalogue name of a component section."""
+    return str(section.get("component", key))
+
+
+def parameters(section: Component) -> dict[str, object]:
+    """The parameters of a component section."""
+    return {name: value for name, value in section.items() if name != "component"}
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """Read an experiment file, with `a.b=c` overrides applied on top.
+
+    Raises:
+        UsageError: anything wrong, in one line.
+    """
+    content = read_yaml(path)
+    for override in overrides:
+        _apply(content, override)
+    config = validate(ExperimentConfig, content, str(path))
+    _check_names(config, str(path))
+    return config
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    """Set one dotted key to a YAML value."""
+    dotted, equals, text = override.partition("=")
+    keys = dotted.split(".")
+    if not equals or not all(keys):
+        raise UsageError(f"--set {override!r}: must be KEY=VALUE, e.g. pool.models=8")
+    section = content
+    for key in keys[:-1]:
+        inner = section.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise UsageError(f"--set {override!r}: {key} is not a section")
+        section = inner
+    section[keys[-1]] = parse_value(text, f"--set {override!r}")
+
+
+def _check_names(config: ExperimentConfig, source: str) -> None:
+    for kind, names in (
+        ("models", config.models),
+        ("defenses", config.defenses),
+        ("attacks", config.attacks),
+    ):
+        for name in names:
+            if not name.replace("_", "").replace("-", "").replace(".", "").isalnum():
+                raise UsageError(f"{source}: {kind}.{name}: names may hold letters, digits, '_', '-' and '.'")
+    for candidate in config.candidates or ():
+        model, slash, defense = candidate.partition("/")
+        if not slash or model not in config.models or defense not in config.defenses:
+            raise UsageError(
+                f"{source}: candidates: {candidate!r} is not MODEL/DEFENSE of this file "
+                f"(models: {', '.join(config.models)}; defenses: {', '.join(config.defenses)})"
+            )
+    known = ["/".join(pair) for pair in config.candidate_pairs()]
+    if config.release is not None and config.release not in known:
+        raise UsageError(f"{source}: release: {config.release!r} is not a candidate ({', '.join(known)})")
+    if config.pool.targets is not None and config.pool.targets > config.pool.models:
+        raise UsageError(
+            f"{source}: pool.targets={config.pool.targets}: must be at most pool.models={config.pool.models}"
+        )

@@ -1,0 +1,122 @@
+"""Checks of the instrument in every run. When one does not pass, no verdict of the run may be trusted.
+
+- Shuffled membership: the attacks run once more, from end to end, on a pool whose masks were shuffled over the
+  records, for attacker and metrics alike. Nothing can be learnt; whatever still separates "members" comes from the
+  instrument: an attack that peeks at the answer, a metric that invents a signal.
+- Planted leak: models trained on random labels can only memorise. An instrument that misses that is blind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .errors import NotApplicable
+from .evaluation import NamedAttack, Setting, run_membership
+from .evidence import Control
+from .metrics import membership_metrics
+from .pool import CandidateSpec, Pool, train_pool
+from .seeds import generator
+from .types import Estimate, Split
+
+SHUFFLED_LEVEL = 0.999
+"""Level of the shuffled control's intervals: about one false alarm in 1000 runs for each attack."""
+
+PLANTED_LEAST_AUC = 0.6
+PLANTED_MODELS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class PlantedLeak:
+    """What the planted control trains, and the attacks that must see what it memorised."""
+
+    spec: CandidateSpec
+    attacks: tuple[NamedAttack, ...]
+
+
+def run_controls(
+    pool: Pool, planted: PlantedLeak, setting: Setting, attacks: Sequence[NamedAttack]
+) -> tuple[Control, ...]:
+    """Run every control; one that breaks is recorded as an error.
+
+    Args:
+        pool: trained models of the first candidate.
+        planted: the leak to plant.
+        setting: the run's setting.
+        attacks: the run's attacks, of which the membership attacks are checked.
+    """
+    membership = [named for named in attacks if named.attack.family == "membership"]
+    return (
+        _guarded("shuffled_membership", lambda: _shuffled_membership(pool, setting, membership)),
+        _guarded("planted_leak", lambda: _planted_leak(planted, setting)),
+    )
+
+
+def _shuffled_membership(pool: Pool, setting: Setting, attacks: Sequence[NamedAttack]) -> Control:
+    """Every attack at chance on shuffled masks: the interval of its AUC contains one half."""
+    order = generator(setting.seed, "control", "shuffled").permutation(len(setting.split.pool))
+    shuffled = replace(setting.split, member=setting.split.member[:, order])
+    where = replace(setting, split=shuffled, resampling=replace(setting.resampling, level=SHUFFLED_LEVEL))
+    metrics = _aucs(attacks, pool, where)
+    wrong = [name for name, auc in metrics.items() if not auc.low <= 0.5 <= auc.high]
+    return _control(
+        "shuffled_membership",
+        f"with membership shuffled, every attack's AUC is 0.5 (level {SHUFFLED_LEVEL:g})",
+        metrics,
+        f"not at chance on shuffled membership: {', '.join(wrong)}" if wrong else "",
+    )
+
+
+def _planted_leak(planted: PlantedLeak, setting: Setting) -> Control:
+    """Models that memorised random labels are caught: each AUC's lower end exceeds `PLANTED_LEAST_AUC`."""
+    dataset, split = setting.dataset, setting.split
+    labels = generator(setting.seed, "control", "planted").integers(0, dataset.n_classes, len(dataset))
+    relabelled = replace(dataset, name=f"{dataset.name} with random labels", y=labels.astype(np.int64))
+    few = Split(split.pool, split.auxiliary, split.member[:PLANTED_MODELS])
+    pool = train_pool(planted.spec, (relabelled, few), setting.store, setting.seed, setting.observe)
+    where = replace(setting, dataset=relabelled, split=few, targets=np.arange(few.models))
+    metrics = _aucs(planted.attacks, pool, where)
+    blind = [name for name, auc in metrics.items() if auc.low <= PLANTED_LEAST_AUC]
+    return _control(
+        "planted_leak",
+        f"models fitted to random labels are caught: AUC over {PLANTED_LEAST_AUC:g}",
+        metrics,
+        f"the planted leak was not caught by: {', '.join(blind)}" if blind else "",
+    )
+
+
+def _aucs(attacks: Sequence[NamedAttack], pool: Pool, setting: Setting) -> dict[str, Estimate]:
+    """AUC of each attack that can run."""
+    metrics = {}
+    for named in attacks:
+        try:
+            table = run_membership(named, pool, setting)
+        except NotApplicable:
+            continue
+        metrics[f"{named.id}/auc"] = membership_metrics(table, (), setting.resampling)["auc"]
+    return metrics
+
+
+def _guarded(name: str, control: Callable[[], Control]) -> Control:
+    try:
+        return control()
+    except Exception as error:  # noqa: BLE001 - a control that breaks is a verdict of ERROR, not a lost run
+        return Control(
+            id=name, expectation="runs", status="error", reason=f"{type(error).__name__}: {error}", metrics={}
+        )
+
+
+def _control(name: str, expectation: str, metrics: dict[str, Estimate], reason: str) -> Control:
+    if not metrics:
+        return Control(
+            id=name, expectation=expectation, status="error", reason="no attack could run", metrics={}
+        )
+    return Control(
+        id=name,
+        expectation=expectation,
+        status="failed" if reason else "passed",
+        reason=reason,
+        metrics=metrics,
+    )

@@ -1,0 +1,323 @@
+"""One attack against every target of a candidate: run, kept in the store, measured, recorded.
+
+Each target model in turn faces the attack; the other models of the pool, its complement left out, are its
+references. What an attack may see is built here from its threat model and from nothing else.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import NotApplicable, PrivassayError
+from .events import Observer, StepAdvanced, StepFinished, StepStarted
+from .evidence import Artifact, AttackResult, file_sha256, write_atomically
+from .inversion_metrics import Judge, auxiliary_means, inversion_metrics
+from .metrics import membership_metrics, roc_curve
+from .pool import Pool, PoolReferences
+from .protocols import (
+    Attack,
+    InversionAttack,
+    InversionContext,
+    KnownMembers,
+    MembershipAttack,
+    MembershipContext,
+)
+from .seeds import derive, generator
+from .stats import Resampling
+from .store import Store, key_of
+from .types import (
+    Candidates,
+    Dataset,
+    Estimate,
+    Float32,
+    Identity,
+    Ints,
+    ScoreTable,
+    Scores,
+    Split,
+    ThreatModel,
+)
+from .view import TargetView
+
+STEP = "attack"
+VERSION = 1
+Arrays = dict[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What all attacks of a run share.
+
+    Attributes:
+        dataset: the records.
+        split: who trained on what, as attacks and metrics are told.
+        targets: int64 (t,), models that are attacked in turn.
+        fprs: false positive rates of interest.
+        resampling: of every interval.
+        seed: root seed.
+        store: where finished attacks are kept.
+        observe: is told of progress.
+    """
+
+    dataset: Dataset
+    split: Split
+    targets: Ints
+    fprs: tuple[float, ...]
+    resampling: Resampling
+    seed: int
+    store: Store
+    observe: Observer
+
+    @property
+    def candidates(self) -> Candidates:
+        """The audit records, without membership."""
+        return _records(self.dataset, self.split.pool)
+
+    @property
+    def auxiliary(self) -> Candidates:
+        """Records that are never members."""
+        return _records(self.dataset, self.split.auxiliary)
+
+
+@dataclass(frozen=True, eq=False)
+class NamedAttack:
+    """An attack as an experiment names it."""
+
+    id: str
+    attack: Attack
+    identity: Identity
+
+
+class ArtifactWriter:
+    """Files beside evidence.json: aggregates under `release/`, anything about single records under `restricted/`."""
+
+    def __init__(self, out: Path) -> None:
+        """Write under `out`."""
+        self._out = out
+        self.written: list[Artifact] = []
+
+    def save(self, name: str, content: bytes, *, restricted: bool) -> None:
+        """Write one file and remember its digest."""
+        path = self._out / ("restricted" if restricted else "release") / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+        self.written.append(
+            Artifact(
+                path=path.relative_to(self._out).as_posix(), sha256=file_sha256(path), restricted=restricted
+            )
+        )
+
+
+def run_membership(named: NamedAttack, pool: Pool, setting: Setting) -> ScoreTable:
+    """Scores of a membership attack on every target.
+
+    Raises:
+        NotApplicable: the attack cannot run here.
+    """
+    attack = named.attack
+    assert isinstance(attack, MembershipAttack)
+    n = len(setting.split.pool)
+
+    def score(target: int) -> Arrays:
+        context = _membership_context(attack.threat_model, pool, target, setting)
+        view = _view(attack.threat_model, pool, target, setting, budget=n)
+        scores = attack.score(view, setting.candidates, context)
+        return _placed(scores, setting.split.pool, context.known)
+
+    arrays = _each_target(named, pool, setting, score)
+    member = setting.split.member[setting.targets]
+    return ScoreTable(
+        setting.targets, arrays["scores"].astype(np.float64), member, arrays["scored"].astype(np.bool_)
+    )
+
+
+def run_inversion(named: NamedAttack, pool: Pool, setting: Setting) -> Float32:
+    """Reconstructions of every auxiliary class from every target: float32 (t, c, *shape).
+
+    Raises:
+        NotApplicable: the attack cannot run here.
+    """
+    attack = named.attack
+    assert isinstance(attack, InversionAttack)
+    labels, _ = auxiliary_means(setting.dataset, setting.split)
+
+    def reconstruct(target: int) -> Arrays:
+        view = _view(attack.threat_model, pool, target, setting, budget=len(labels))
+        context = InversionContext(setting.auxiliary, derive(setting.seed, "attack", named.id, target))
+        result = attack.reconstruct(view, labels, context)
+        if not np.array_equal(result.labels, labels) or not np.isfinite(result.samples).all():
+            raise PrivassayError(
+                "the attack returned other classes than asked for, or samples that are not finite"
+            )
+        return {"samples": result.samples}
+
+    return _each_target(named, pool, setting, reconstruct)["samples"].astype(np.float32)
+
+
+def evaluate(
+    named: NamedAttack, pool: Pool, setting: Setting, judge: Judge, files: ArtifactWriter
+) -> AttackResult:
+    """Run one attack and measure it. Whatever goes wrong is recorded in the result and stops nothing else."""
+    step = f"{named.id} on {pool.spec.id}"
+    metrics: dict[str, Estimate] = {}
+    status: Literal["ok", "not_run", "error"] = "ok"
+    reason = ""
+    try:
+        if named.attack.family == "membership":
+            table = run_membership(named, pool, setting)
+            metrics = membership_metrics(table, setting.fprs, setting.resampling)
+            _save_scores(named, pool, setting, table, files)
+        else:
+            samples = run_inversion(named, pool, setting)
+            about = (setting.dataset, setting.split)
+            metrics = inversion_metrics(samples, setting.targets, about, judge, setting.resampling)
+            _save_pictures(named, pool, setting, samples, files)
+    except NotApplicable as error:
+        status, reason = "not_run", str(error)
+    except Exception as error:  # noqa: BLE001 - one failing attack must not cost the others' results
+        status, reason = "error", f"{type(error).__name__}: {error}"
+    setting.observe(StepFinished(step, reason))
+    return AttackResult(
+        id=named.id,
+        component=named.identity.component,
+        family=named.attack.family,
+        implementation=named.attack.implementation,
+        threat_model=_granted(named.attack.threat_model, setting.split),
+        status=status,
+        reason=reason,
+        metrics=metrics,
+    )
+
+
+def _records(dataset: Dataset, rows: Ints) -> Candidates:
+    return Candidates(rows, dataset.x[rows], dataset.y[rows])
+
+
+def _granted(declared: ThreatModel, split: Split) -> ThreatModel:
+    """The threat model with the number of references really at hand."""
+    if declared.reference_models == 0:
+        return declared
+    return replace(declared, reference_models=len(split.references(0)))
+
+
+def _each_target(
+    named: NamedAttack, pool: Pool, setting: Setting, work: Callable[[int], Arrays]
+) -> dict[str, NDArray[np.generic]]:
+    """Do `work` for every target, or read it from the store: arrays stacked over targets."""
+    step = f"{named.id} on {pool.spec.id}"
+    found = [setting.store.find(STEP, _key(named, pool, setting, int(target))) for target in setting.targets]
+    setting.observe(StepStarted(step, len(found), sum(folder is not None for folder in found)))
+    rows: list[Arrays] = []
+    for target, folder in zip(setting.targets, found, strict=True):
+        if folder is None:
+            arrays = work(int(target))
+            with setting.store.entry(STEP, _key(named, pool, setting, int(target))) as writing:
+                np.savez(writing / "arrays.npz", **arrays)
+            setting.observe(StepAdvanced(step))
+        else:
+            with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+        rows.append(arrays)
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def _key(named: NamedAttack, pool: Pool, setting: Setting, target: int) -> str:
+    return key_of(
+        STEP,
+        VERSION,
+        {
+            "attack": [named.id, asdict(named.identity)],
+            "defense": asdict(pool.spec.defense_identity),
+            "candidate": pool.spec.id,
+            "target": pool.keys[target],
+            "references": [pool.keys[k] for k in setting.split.references(target)],
+            "split": setting.split.sha256,
+            "seed": setting.seed,
+        },
+    )
+
+
+def _view(threat_model: ThreatModel, pool: Pool, target: int, setting: Setting, budget: int) -> TargetView:
+    """The target as this attack may see it; `budget` items at the threat model's queries each."""
+    dataset = setting.dataset
+    return TargetView(
+        pool.model(target),
+        pool.spec.defense,
+        threat_model,
+        (dataset.shape, dataset.bounds, dataset.n_classes),
+        budget * threat_model.query_budget,
+        generator(setting.seed, "release", pool.spec.id, target),
+    )
+
+
+def _membership_context(
+    threat_model: ThreatModel, pool: Pool, target: int, setting: Setting
+) -> MembershipContext:
+    split, seed = setting.split, setting.seed
+    references = None
+    if threat_model.reference_models:
+        chosen = split.references(target)
+        if len(chosen) < threat_model.reference_models:
+            raise NotApplicable(
+                f"needs {threat_model.reference_models} reference models, the pool of {split.models} leaves "
+                f"{len(chosen)}"
+            )
+        references = PoolReferences(pool, split, chosen, seed)
+    known = None
+    if threat_model.knows_members:
+        told = np.sort(generator(seed, "known", target).permutation(len(split.pool))[: len(split.pool) // 2])
+        known = KnownMembers(split.pool[told], split.member[target][told])
+    return MembershipContext(setting.auxiliary, references, known, derive(seed, "attack", target))
+
+
+def _placed(scores: Scores, pool: Ints, known: KnownMembers | None) -> Arrays:
+    """Scores by audit record, checked: every record the attack was not told about, finite, none twice."""
+    expected = pool if known is None else np.setdiff1d(pool, known.ids)
+    if not np.array_equal(np.sort(scores.ids), expected):
+        raise PrivassayError(
+            "the attack must score each candidate once, and none whose membership it was told"
+        )
+    if not np.isfinite(scores.values).all():
+        raise PrivassayError("the attack returned scores that are not finite")
+    values = np.zeros(len(pool))
+    values[np.searchsorted(pool, scores.ids)] = scores.values
+    return {"scores": values, "scored": np.isin(pool, scores.ids)}
+
+
+def _save_scores(
+    named: NamedAttack, pool: Pool, setting: Setting, table: ScoreTable, files: ArtifactWriter
+) -> None:
+    curve = json.dumps(roc_curve(table, setting.resampling)).encode()
+    files.save(f"curves/{pool.spec.id}/{named.id}.json", curve, restricted=False)
+    scores = _npz(
+        records=setting.split.pool, **{name: getattr(table, name) for name in table.__dataclass_fields__}
+    )
+    files.save(f"scores/{pool.spec.id}/{named.id}.npz", scores, restricted=True)
+
+
+def _save_pictures(
+    named: NamedAttack, pool: Pool, setting: Setting, samples: Float32, files: ArtifactWriter
+) -> None:
+    """The first target's reconstructions beside the auxiliary means; shown only where the data are public."""
+    labels, baseline = auxiliary_means(setting.dataset, setting.split)
+    content = _npz(
+        labels=labels,
+        reconstruction=samples[0],
+        baseline=baseline,
+        bounds=np.asarray(setting.dataset.bounds),
+    )
+    files.save(f"pictures/{pool.spec.id}/{named.id}.npz", content, restricted=not setting.dataset.public)
+
+
+def _npz(**arrays: NDArray[np.generic]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()

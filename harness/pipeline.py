@@ -1,0 +1,116 @@
+"""One run: a checked plan becomes evidence.json and everything derived from it.
+
+train each candidate's pool -> utility, attacks -> controls -> evidence.json -> verdicts -> report.html, junit.xml
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+
+from . import gate, junit, provenance, report
+from .accounting import dp_sgd_claim
+from .controls import run_controls
+from .evaluation import ArtifactWriter, NamedAttack, Setting, evaluate
+from .events import Observer
+from .evidence import Candidate, Evidence, RuleVerdict, evidence_path, write, write_atomically
+from .inversion_metrics import Judge, train_judge
+from .metrics import utility_metrics
+from .plan import Plan
+from .pool import Pool, train_pool
+from .stats import Resampling
+from .store import Store
+from .types import Estimate, PrivacyClaim
+
+
+def run(plan: Plan, out: Path, observe: Observer) -> Evidence:
+    """Do everything and write `out/evidence.json`, `out/report.html` and `out/junit.xml`.
+
+    Finished models and attacks are kept in `out/store`: the same run again repeats nothing that is there.
+
+    Raises:
+        UsageError: `out` cannot be written, or the policy names a metric that this run does not have.
+        InfrastructureError: the disk failed.
+    """
+    settings = plan.config
+    setting = _setting(plan, Store(out / "store"), observe)
+    files = ArtifactWriter(out)
+    judge = train_judge(plan.judge, plan.dataset, settings.seed, settings.metrics.level)
+    data = (plan.dataset, plan.split)
+    pools = [train_pool(spec, data, setting.store, settings.seed, observe) for spec in plan.specs]
+    evidence = Evidence(
+        schema_version="1",
+        run_id=plan.run_id,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        experiment=settings.model_dump(mode="json"),
+        provenance=provenance.collect(plan.dataset, plan.split, settings.seed),
+        candidates=tuple(_candidate(pool, plan.attacks, setting, judge, files) for pool in pools),
+        controls=run_controls(pools[0], plan.planted, setting, plan.attacks),
+        policy_sha256=None,
+        verdicts=(),
+        artifacts=tuple(files.written),
+    )
+    write(evidence, evidence_path(out))  # a policy that matches nothing must not cost the results
+    if plan.policy is not None:
+        verdicts = gate.judge(evidence, plan.policy, None)
+        evidence = evidence.model_copy(update={"policy_sha256": plan.policy.sha256, "verdicts": verdicts})
+        write(evidence, evidence_path(out))
+    report.write(out, out / "report.html")
+    write_atomically(out / "junit.xml", junit.to_junit(evidence.verdicts, settings.name))
+    return evidence
+
+
+def release_verdicts(plan: Plan, evidence: Evidence) -> tuple[RuleVerdict, ...]:
+    """The verdicts that decide the run's exit code: those of the release candidate, or all when none is named."""
+    release = plan.config.release
+    return tuple(v for v in evidence.verdicts if release in (None, v.candidate))
+
+
+def _setting(plan: Plan, store: Store, observe: Observer) -> Setting:
+    settings = plan.config
+    return Setting(
+        dataset=plan.dataset,
+        split=plan.split,
+        targets=np.arange(settings.pool.targets or settings.pool.models),
+        fprs=settings.metrics.fprs,
+        resampling=Resampling(settings.metrics.level, settings.metrics.resamples, settings.seed),
+        seed=settings.seed,
+        store=store,
+        observe=observe,
+    )
+
+
+def _candidate(
+    pool: Pool, attacks: Sequence[NamedAttack], setting: Setting, judge: Judge, files: ArtifactWriter
+) -> Candidate:
+    """Everything measured about one candidate."""
+    spec = pool.spec
+    return Candidate(
+        id=spec.id,
+        model=spec.model,
+        defense=spec.defense_name,
+        guarantee=spec.defense.guarantee,
+        claim=_claim(pool, setting.split.models),
+        utility=_utility(pool, setting),
+        attacks=tuple(evaluate(named, pool, setting, judge, files) for named in attacks),
+    )
+
+
+def _claim(pool: Pool, models: int) -> PrivacyClaim | None:
+    """The weakest claim among the pool's models, each recomputed from what its training did."""
+    mechanisms = {pool.mechanism(k) for k in range(models)}
+    if None in mechanisms:
+        return None
+    claims = [dp_sgd_claim(mechanism) for mechanism in mechanisms if mechanism is not None]
+    return max(claims, key=lambda claim: claim.epsilon)
+
+
+def _utility(pool: Pool, setting: Setting) -> dict[str, Estimate]:
+    split, labels = setting.split, setting.dataset.y[setting.split.pool]
+    correct = np.stack(
+        [pool.released(int(k), split.pool, setting.seed).argmax(axis=1) == labels for k in setting.targets]
+    )
+    return utility_metrics(correct, split.member[setting.targets], setting.targets, setting.resampling)

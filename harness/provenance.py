@@ -1,0 +1,88 @@
+"""Who could repeat a run, with what: code, packages, machine, seeds, data."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from .evidence import DataRecord, Provenance
+from .types import Dataset, Split
+
+PACKAGES = (
+    "adversarial-robustness-toolbox",
+    "dp-accounting",
+    "mlflow",
+    "numpy",
+    "opacus",
+    "scikit-learn",
+    "scipy",
+    "tensorflow",
+    "tensorflow-privacy",
+    "torch",
+)
+
+
+def collect(dataset: Dataset, split: Split, seed: int) -> Provenance:
+    """Describe this run."""
+    data = DataRecord(
+        name=dataset.name,
+        sha256=dataset.sha256,
+        licence=dataset.licence,
+        public=dataset.public,
+        records=len(dataset),
+        shape=dataset.shape,
+        classes=dataset.n_classes,
+        pool=len(split.pool),
+        auxiliary=len(split.auxiliary),
+        split_sha256=split.sha256,
+    )
+    return Provenance(
+        code={"privassay": package_version(), **_git_state()},
+        packages={name: found for name in PACKAGES if (found := _version(name)) is not None},
+        machine={
+            "system": platform.platform(),
+            "python": platform.python_version(),
+            "processors": os.cpu_count(),
+        },
+        seeds={"root": seed},
+        data=data,
+    )
+
+
+def package_version() -> str:
+    """Version of the installed privassay."""
+    return _version("privassay") or "unknown"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_state() -> dict[str, str | bool | None]:
+    """Commit of the checkout that the code runs from, and whether it was changed; None for an installed copy."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return {"git_commit": None, "git_dirty": None}
+    commit = _git(root, "rev-parse", "HEAD")
+    changes = _git(root, "status", "--porcelain", "--untracked-files=no")
+    return {"git_commit": commit, "git_dirty": None if changes is None else bool(changes)}
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed command, no user input
+            ["git", "-C", str(root), *arguments],  # noqa: S607
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
