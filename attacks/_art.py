@@ -1,8 +1,8 @@
 """The target as an estimator of the Adversarial Robustness Toolbox (ART), every call going through the view.
 
 ART's attacks take an ART estimator. These two pass each prediction and gradient on to the `View`, so that queries
-are counted and the threat model holds whatever ART does inside. Gradients come from ART's own estimator of the
-framework (`PyTorchClassifier`, `TensorFlowV2Classifier`, `SklearnClassifier`), which the backends use.
+are counted and the threat model holds whatever ART does inside. Gradients of neural networks come from ART's own
+estimator of the framework (`PyTorchClassifier`, `TensorFlowV2Classifier`), which the backends use.
 """
 
 from __future__ import annotations
@@ -32,9 +32,7 @@ class LabelClassifier(BlackBoxClassifierNeuralNetwork):  # type: ignore[misc]
     """Answers labels only, one-hot encoded."""
 
     def __init__(self, view: View) -> None:
-        super().__init__(
-            lambda x: one_hot(view.predict_labels(x), view.n_classes), view.shape, view.n_classes
-        )
+        super().__init__(lambda x: one_hot(view.predict_labels(x), view.n_classes), view.shape, view.n_classes)
 
 
 def one_hot(labels: Ints, n_classes: int) -> Float32:

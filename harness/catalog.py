@@ -88,9 +88,7 @@ def resolve(kind: Kind, name: str, source: str) -> type[Any]:
     try:
         component: type[Any] = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise UsageError(
-            f"{source}: {kind[:-1]} {name!r} cannot be loaded from {known[name]}: {error}"
-        ) from error
+        raise UsageError(f"{source}: {kind[:-1]} {name!r} cannot be loaded from {known[name]}: {error}") from error
     return component
 
 

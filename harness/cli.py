@@ -26,9 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PrivassayError as error:
         return _complain(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _complain(
-            "interrupted; what was finished is kept, the same command goes on from there", INTERRUPTED
-        )
+        return _complain("interrupted; what was finished is kept, the same command goes on from there", INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
         return ExitCode.ERROR
@@ -74,9 +72,7 @@ def _run(arguments: argparse.Namespace) -> int:
         codes.append(ExitCode(_complain(str(error), error.exit_code)))
     code = gate.strongest(codes)
     if arguments.json:
-        _print_json(
-            {"run_id": evidence.run_id, "exit_code": int(code), "out": str(arguments.out)}, evidence.verdicts
-        )
+        _print_json({"run_id": evidence.run_id, "exit_code": int(code), "out": str(arguments.out)}, evidence.verdicts)
     return ExitCode.PASS if arguments.report_only else code
 
 
@@ -131,7 +127,7 @@ def _list(arguments: argparse.Namespace) -> int:
     return ExitCode.PASS
 
 
-def _doctor(arguments: argparse.Namespace) -> int:
+def _doctor(_: argparse.Namespace) -> int:
     from . import doctor
 
     checks = doctor.diagnose()
@@ -181,17 +177,11 @@ def _parser() -> argparse.ArgumentParser:
 def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     run = commands.add_parser("run", help="run an experiment: train, attack, measure, judge, report")
     run.add_argument("experiment", type=Path, metavar="EXPERIMENT.yaml")
-    run.add_argument(
-        "--out", type=Path, default=Path("out"), metavar="DIR", help="output folder (default: out)"
-    )
-    run.add_argument(
-        "--set", action="append", default=[], metavar="A.B=C", help="override a setting; repeatable"
-    )
+    run.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="output folder (default: out)")
+    run.add_argument("--set", action="append", default=[], metavar="A.B=C", help="override a setting; repeatable")
     run.add_argument("--seed", type=int, metavar="N", help="root seed, instead of the experiment's")
     _add_tracking_uri(run)
-    run.add_argument(
-        "--report-only", action="store_true", help="exit 0 whatever the verdict, which stays as it is"
-    )
+    run.add_argument("--report-only", action="store_true", help="exit 0 whatever the verdict, which stays as it is")
     run.add_argument("--json", action="store_true", help="print the verdicts as JSON on stdout")
     run.set_defaults(command=_run)
 
@@ -212,9 +202,7 @@ def _add_gate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _add_evidence(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "evidence", type=Path, metavar="DIR|evidence.json", help="output folder of a run, or its file"
-    )
+    parser.add_argument("evidence", type=Path, metavar="DIR|evidence.json", help="output folder of a run, or its file")
 
 
 def _add_tracking_uri(parser: argparse.ArgumentParser) -> None:

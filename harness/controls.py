@@ -102,7 +102,7 @@ def _aucs(attacks: Sequence[NamedAttack], pool: Pool, setting: Setting) -> dict[
 def _guarded(name: str, control: Callable[[], Control]) -> Control:
     try:
         return control()
-    except Exception as error:  # noqa: BLE001 - a control that breaks is a verdict of ERROR, not a lost run
+    except Exception as error:
         return Control(
             id=name, expectation="runs", status="error", reason=f"{type(error).__name__}: {error}", metrics={}
         )
@@ -110,9 +110,7 @@ def _guarded(name: str, control: Callable[[], Control]) -> Control:
 
 def _control(name: str, expectation: str, metrics: dict[str, Estimate], reason: str) -> Control:
     if not metrics:
-        return Control(
-            id=name, expectation=expectation, status="error", reason="no attack could run", metrics={}
-        )
+        return Control(id=name, expectation=expectation, status="error", reason="no attack could run", metrics={})
     return Control(
         id=name,
         expectation=expectation,

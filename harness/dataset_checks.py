@@ -25,9 +25,7 @@ def check_dataset(dataset: Dataset, source: str) -> None:
         raise UsageError(f"{where}: record {bad} holds NaN or infinity; features must be finite")
     low, high = dataset.bounds
     if x.min() < low or x.max() > high:
-        raise UsageError(
-            f"{where}: features span [{x.min():g}, {x.max():g}], outside the bounds [{low:g}, {high:g}]"
-        )
+        raise UsageError(f"{where}: features span [{x.min():g}, {x.max():g}], outside the bounds [{low:g}, {high:g}]")
     if y.min() < 0 or y.max() >= dataset.n_classes:
         raise UsageError(f"{where}: labels span {y.min()}..{y.max()}, must lie in 0..{dataset.n_classes - 1}")
     if len(np.unique(y)) < 2:

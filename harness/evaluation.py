@@ -40,8 +40,8 @@ from .types import (
     Float32,
     Identity,
     Ints,
-    ScoreTable,
     Scores,
+    ScoreTable,
     Split,
     ThreatModel,
 )
@@ -110,9 +110,7 @@ class ArtifactWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
         self.written.append(
-            Artifact(
-                path=path.relative_to(self._out).as_posix(), sha256=file_sha256(path), restricted=restricted
-            )
+            Artifact(path=path.relative_to(self._out).as_posix(), sha256=file_sha256(path), restricted=restricted)
         )
 
 
@@ -134,9 +132,7 @@ def run_membership(named: NamedAttack, pool: Pool, setting: Setting) -> ScoreTab
 
     arrays = _each_target(named, pool, setting, score)
     member = setting.split.member[setting.targets]
-    return ScoreTable(
-        setting.targets, arrays["scores"].astype(np.float64), member, arrays["scored"].astype(np.bool_)
-    )
+    return ScoreTable(setting.targets, arrays["scores"].astype(np.float64), member, arrays["scored"].astype(np.bool_))
 
 
 def run_inversion(named: NamedAttack, pool: Pool, setting: Setting) -> Float32:
@@ -154,17 +150,13 @@ def run_inversion(named: NamedAttack, pool: Pool, setting: Setting) -> Float32:
         context = InversionContext(setting.auxiliary, derive(setting.seed, "attack", named.id, target))
         result = attack.reconstruct(view, labels, context)
         if not np.array_equal(result.labels, labels) or not np.isfinite(result.samples).all():
-            raise PrivassayError(
-                "the attack returned other classes than asked for, or samples that are not finite"
-            )
+            raise PrivassayError("the attack returned other classes than asked for, or samples that are not finite")
         return {"samples": result.samples}
 
     return _each_target(named, pool, setting, reconstruct)["samples"].astype(np.float32)
 
 
-def evaluate(
-    named: NamedAttack, pool: Pool, setting: Setting, judge: Judge, files: ArtifactWriter
-) -> AttackResult:
+def evaluate(named: NamedAttack, pool: Pool, setting: Setting, judge: Judge, files: ArtifactWriter) -> AttackResult:
     """Run one attack and measure it. Whatever goes wrong is recorded in the result and stops nothing else."""
     step = f"{named.id} on {pool.spec.id}"
     metrics: dict[str, Estimate] = {}
@@ -182,7 +174,7 @@ def evaluate(
             _save_pictures(named, pool, setting, samples, files)
     except NotApplicable as error:
         status, reason = "not_run", str(error)
-    except Exception as error:  # noqa: BLE001 - one failing attack must not cost the others' results
+    except Exception as error:
         status, reason = "error", f"{type(error).__name__}: {error}"
     setting.observe(StepFinished(step, reason))
     return AttackResult(
@@ -258,9 +250,7 @@ def _view(threat_model: ThreatModel, pool: Pool, target: int, setting: Setting, 
     )
 
 
-def _membership_context(
-    threat_model: ThreatModel, pool: Pool, target: int, setting: Setting
-) -> MembershipContext:
+def _membership_context(threat_model: ThreatModel, pool: Pool, target: int, setting: Setting) -> MembershipContext:
     split, seed = setting.split, setting.seed
     references = None
     if threat_model.reference_models:
@@ -282,9 +272,7 @@ def _placed(scores: Scores, pool: Ints, known: KnownMembers | None) -> Arrays:
     """Scores by audit record, checked: every record the attack was not told about, finite, none twice."""
     expected = pool if known is None else np.setdiff1d(pool, known.ids)
     if not np.array_equal(np.sort(scores.ids), expected):
-        raise PrivassayError(
-            "the attack must score each candidate once, and none whose membership it was told"
-        )
+        raise PrivassayError("the attack must score each candidate once, and none whose membership it was told")
     if not np.isfinite(scores.values).all():
         raise PrivassayError("the attack returned scores that are not finite")
     values = np.zeros(len(pool))
@@ -292,20 +280,14 @@ def _placed(scores: Scores, pool: Ints, known: KnownMembers | None) -> Arrays:
     return {"scores": values, "scored": np.isin(pool, scores.ids)}
 
 
-def _save_scores(
-    named: NamedAttack, pool: Pool, setting: Setting, table: ScoreTable, files: ArtifactWriter
-) -> None:
+def _save_scores(named: NamedAttack, pool: Pool, setting: Setting, table: ScoreTable, files: ArtifactWriter) -> None:
     curve = json.dumps(roc_curve(table, setting.resampling)).encode()
     files.save(f"curves/{pool.spec.id}/{named.id}.json", curve, restricted=False)
-    scores = _npz(
-        records=setting.split.pool, **{name: getattr(table, name) for name in table.__dataclass_fields__}
-    )
+    scores = _npz(records=setting.split.pool, **{name: getattr(table, name) for name in table.__dataclass_fields__})
     files.save(f"scores/{pool.spec.id}/{named.id}.npz", scores, restricted=True)
 
 
-def _save_pictures(
-    named: NamedAttack, pool: Pool, setting: Setting, samples: Float32, files: ArtifactWriter
-) -> None:
+def _save_pictures(named: NamedAttack, pool: Pool, setting: Setting, samples: Float32, files: ArtifactWriter) -> None:
     """The first target's reconstructions beside the auxiliary means; shown only where the data are public."""
     labels, baseline = auxiliary_means(setting.dataset, setting.split)
     content = _npz(

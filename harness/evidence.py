@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import InfrastructureError, UsageError
 from .types import Estimate, Family, Guarantee, PrivacyClaim, ThreatModel, Verdict
@@ -34,7 +34,7 @@ class _Record(BaseModel):
 class AttackResult(_Record):
     """One attack on one candidate. `metrics` is empty unless `status` is ok; `reason` is empty if it is."""
 
-    id: str
+    id: str = Field(pattern=r"^[^/]+$")
     component: str
     family: Family
     implementation: str
@@ -163,7 +163,7 @@ def read(path: Path) -> Evidence:
         UsageError: the file cannot be read or does not follow the schema.
     """
     try:
-        return Evidence.model_validate_json(path.read_bytes())
+        return Evidence.model_validate_json(path.read_bytes(), strict=True)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
     except ValidationError as error:

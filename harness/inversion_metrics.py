@@ -95,9 +95,7 @@ def _named(judge: Judge, x: Float32) -> Ints:
     return np.asarray(judge.model.logits(x).argmax(axis=1), dtype=np.int64)
 
 
-def _distances(
-    samples: Float32, targets: Ints, dataset: Dataset, split: Split
-) -> tuple[Float64, Float64, Float64]:
+def _distances(samples: Float32, targets: Ints, dataset: Dataset, split: Split) -> tuple[Float64, Float64, Float64]:
     """Distance to the nearest member, to the nearest non-member, and of the baseline to the nearest member: (t, c).
 
     Nearest is taken over equally many members and non-members, so that neither is nearer by number alone.

@@ -16,9 +16,7 @@ LEAST_FALSE_POSITIVES = 10
 _CURVE_RESAMPLES = 200
 
 
-def membership_metrics(
-    table: ScoreTable, fprs: Sequence[float], resampling: Resampling
-) -> dict[str, Estimate]:
+def membership_metrics(table: ScoreTable, fprs: Sequence[float], resampling: Resampling) -> dict[str, Estimate]:
     """AUC, advantage and, for each FPR that the sample can resolve, TPR and the realised FPR.
 
     Each is the mean over targets of the per-target value (own threshold for each target), with an interval over
@@ -55,9 +53,7 @@ def roc_curve(table: ScoreTable, resampling: Resampling) -> dict[str, list[float
     return {name: [round(float(v), 6) for v in values] for name, values in columns.items()}
 
 
-def utility_metrics(
-    correct: Bools, member: Bools, targets: Ints, resampling: Resampling
-) -> dict[str, Estimate]:
+def utility_metrics(correct: Bools, member: Bools, targets: Ints, resampling: Resampling) -> dict[str, Estimate]:
     """Accuracy on the records each model trained on and on the pool's other half.
 
     Args:

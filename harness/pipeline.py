@@ -6,7 +6,7 @@ train each candidate's pool -> utility, attacks -> controls -> evidence.json -> 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from . import gate, junit, provenance, report
 from .accounting import dp_sgd_claim
 from .controls import run_controls
+from .errors import UsageError
 from .evaluation import ArtifactWriter, NamedAttack, Setting, evaluate
 from .events import Observer
 from .evidence import Candidate, Evidence, RuleVerdict, evidence_path, write, write_atomically
@@ -44,7 +45,7 @@ def run(plan: Plan, out: Path, observe: Observer) -> Evidence:
     evidence = Evidence(
         schema_version="1",
         run_id=plan.run_id,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
         experiment=settings.model_dump(mode="json"),
         provenance=provenance.collect(plan.dataset, plan.split, settings.seed),
         candidates=tuple(_candidate(pool, plan.attacks, setting, judge, files) for pool in pools),
@@ -53,20 +54,29 @@ def run(plan: Plan, out: Path, observe: Observer) -> Evidence:
         verdicts=(),
         artifacts=tuple(files.written),
     )
-    write(evidence, evidence_path(out))  # a policy that matches nothing must not cost the results
-    if plan.policy is not None:
+    if plan.policy is None:
+        _write_outputs(evidence, out)
+        return evidence
+    try:
         verdicts = gate.judge(evidence, plan.policy, None)
-        evidence = evidence.model_copy(update={"policy_sha256": plan.policy.sha256, "verdicts": verdicts})
-        write(evidence, evidence_path(out))
-    report.write(out, out / "report.html")
-    write_atomically(out / "junit.xml", junit.to_junit(evidence.verdicts, settings.name))
-    return evidence
+    except UsageError:
+        _write_outputs(evidence, out)  # a policy that does not fit must not cost the results
+        raise
+    judged = evidence.model_copy(update={"policy_sha256": plan.policy.sha256, "verdicts": verdicts})
+    _write_outputs(judged, out)
+    return judged
 
 
 def release_verdicts(plan: Plan, evidence: Evidence) -> tuple[RuleVerdict, ...]:
     """The verdicts that decide the run's exit code: those of the release candidate, or all when none is named."""
     release = plan.config.release
     return tuple(v for v in evidence.verdicts if release in (None, v.candidate))
+
+
+def _write_outputs(evidence: Evidence, out: Path) -> None:
+    write(evidence, evidence_path(out))
+    report.write(out, out / "report.html")
+    write_atomically(out / "junit.xml", junit.to_junit(evidence.verdicts, str(evidence.experiment["name"])))
 
 
 def _setting(plan: Plan, store: Store, observe: Observer) -> Setting:

@@ -76,9 +76,7 @@ def make(path: Path, overrides: Sequence[str] = ()) -> Plan:
 def _specs(settings: config.ExperimentConfig, source: str) -> tuple[CandidateSpec, ...]:
     """Every candidate, its model and defence built once and checked to fit each other."""
     recipes = {name: _build("models", name, section, source) for name, section in settings.models.items()}
-    defenses = {
-        name: _build("defenses", name, section, source) for name, section in settings.defenses.items()
-    }
+    defenses = {name: _build("defenses", name, section, source) for name, section in settings.defenses.items()}
     specs = tuple(
         CandidateSpec(model, defense, *recipes[model], *defenses[defense])
         for model, defense in settings.candidate_pairs()
@@ -109,11 +107,7 @@ def _attack(name: str, section: config.Component, source: str) -> NamedAttack:
 def _build(kind: catalog.Kind, key: str, section: config.Component, source: str) -> tuple[Any, Identity]:
     """A component and its identity, from the section `key` of the experiment file."""
     name = config.component_name(key, section)
-    where = (
-        f"{source}: {key}"
-        if kind == "datasets" or key == "evaluation_classifier"
-        else f"{source}: {kind}.{key}"
-    )
+    where = f"{source}: {key}" if kind == "datasets" or key == "evaluation_classifier" else f"{source}: {kind}.{key}"
     component = catalog.build(kind, name, config.parameters(section), where)
     return component, catalog.identity(component, name)
 

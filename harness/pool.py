@@ -106,9 +106,7 @@ class PoolReferences:
         return self._pool.released(int(self._references[reference]), self._rows, self._seed)
 
 
-def train_pool(
-    spec: CandidateSpec, data: tuple[Dataset, Split], store: Store, seed: int, observe: Observer
-) -> Pool:
+def train_pool(spec: CandidateSpec, data: tuple[Dataset, Split], store: Store, seed: int, observe: Observer) -> Pool:
     """Train the models that the store does not hold yet and return the pool.
 
     A model's key holds its recipe, the parameters of its defence that change its weights, the records, the rows it
@@ -122,9 +120,7 @@ def train_pool(
     step = f"train {spec.id}"
     observe(StepStarted(step, split.models, split.models - len(missing)))
     training = TrainingData(dataset.x, dataset.y, dataset.n_classes, dataset.bounds)
-    trained = spec.defense.train(
-        spec.recipe, training, [split.rows(k) for k in missing], [seeds[k] for k in missing]
-    )
+    trained = spec.defense.train(spec.recipe, training, [split.rows(k) for k in missing], [seeds[k] for k in missing])
     for k, result in zip(missing, trained, strict=True):
         with store.entry(STEP, keys[k]) as folder:
             _save(result, dataset, folder)

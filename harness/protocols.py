@@ -107,7 +107,7 @@ class References(Protocol):
 
     @property
     def member(self) -> Bools:
-        """bool (m, n): which candidate each reference model trained on."""
+        """Bool (m, n): which candidate each reference model trained on."""
 
     def __len__(self) -> int: ...
 
@@ -119,7 +119,8 @@ class View(Protocol):
     """The target as the threat model lets an attack see it. Counts queries and refuses what is not allowed."""
 
     @property
-    def n_classes(self) -> int: ...
+    def n_classes(self) -> int:
+        """Number of classes."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -177,7 +178,8 @@ class Attack(Protocol):
     """What every attack declares."""
 
     @property
-    def family(self) -> Family: ...
+    def family(self) -> Family:
+        """What kind of leak it looks for."""
 
     @property
     def implementation(self) -> str:

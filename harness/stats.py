@@ -11,14 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .types import Bools, Estimate, Float64, Ints, Over, ScoreTable
 
-_CELLS_PER_CHUNK = 2_000_000  # weights held at once: about 16 MB a temporary
+Weights = NDArray[np.floating[Any]]
+
+_CELLS_PER_CHUNK = 2_000_000  # weights held at once: about 8 MB a temporary
+_TINY = 1e-12  # keeps ratios finite where a resample holds no member or no non-member
 
 
 @dataclass(frozen=True)
@@ -56,69 +59,75 @@ class RocOrder:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Cumulative weights at block ends, repetitions first: `tp`, `fp` float64 (r, b); totals are the last column."""
+    """Cumulative weights at block ends: `tp`, `fp` (b, r), one column a repetition; the last row holds the totals."""
 
-    tp: Float64
-    fp: Float64
+    tp: Weights
+    fp: Weights
 
     @classmethod
-    def of(cls, order: RocOrder, weights: Float64) -> Curve:
-        """Accumulate `weights` (r, n) of all records along `order`."""
-        sorted_weights = weights[:, order.records]
-        tp = np.cumsum(sorted_weights * order.member, axis=1)[:, order.ends]
-        fp = np.cumsum(sorted_weights * ~order.member, axis=1)[:, order.ends]
+    def of(cls, order: RocOrder, weights: Weights) -> Curve:
+        """Accumulate `weights` (n, r) of all records along `order`."""
+        sorted_weights = weights[order.records]
+        tp = np.cumsum(sorted_weights * order.member[:, np.newaxis], axis=0)[order.ends]
+        fp = np.cumsum(sorted_weights, axis=0)[order.ends] - tp
         return cls(tp, fp)
+
+    def __add__(self, other: Curve) -> Curve:
+        """The curve of both sets of records together."""
+        return Curve(self.tp + other.tp, self.fp + other.fp)
 
     def auc(self) -> Float64:
         """Area under the ROC (r,); ties count one half, as in the Mann-Whitney statistic."""
-        tp = np.pad(self.tp, ((0, 0), (1, 0)))
-        gained = np.diff(self.fp, axis=1, prepend=0)
-        area = (gained * (tp[:, 1:] + tp[:, :-1]) / 2).sum(axis=1)
-        return np.asarray(area / np.maximum(self.tp[:, -1] * self.fp[:, -1], 1e-12))
+        tp = np.pad(self.tp, ((1, 0), (0, 0)))
+        gained = np.diff(self.fp, axis=0, prepend=0)
+        area = (gained * (tp[1:] + tp[:-1])).sum(axis=0, dtype=np.float64) / 2
+        return np.asarray(area / np.maximum(self.tp[-1] * self.fp[-1].astype(np.float64), _TINY))
 
     def at_fpr(self, fpr: float) -> tuple[Float64, Float64]:
-        """(TPR, realised FPR), each (r,), at the largest threshold set whose FPR is at most `fpr`.
+        """(TPR, realised FPR), each (r,), at the largest set of flagged blocks whose FPR is at most `fpr`.
 
         A block of equal scores is flagged whole or not at all; nothing is interpolated.
         """
-        allowed = (self.fp <= fpr * self.fp[:, -1:] + 1e-9).sum(axis=1)
-        rows = np.arange(len(self.tp))
+        allowed = (self.fp <= fpr * self.fp[-1].astype(np.float64) + 1e-9).sum(axis=0)
+        columns = np.arange(self.tp.shape[1])
         last = np.maximum(allowed - 1, 0)
         flagged = allowed > 0
-        tpr = np.where(flagged, self.tp[rows, last] / np.maximum(self.tp[:, -1], 1e-12), 0.0)
-        realised = np.where(flagged, self.fp[rows, last] / np.maximum(self.fp[:, -1], 1e-12), 0.0)
+        tpr = np.where(flagged, self.tp[last, columns] / np.maximum(self.tp[-1], _TINY), 0.0)
+        realised = np.where(flagged, self.fp[last, columns] / np.maximum(self.fp[-1], _TINY), 0.0)
         return tpr, realised
 
-    def difference(self) -> Float64:
-        """TPR - FPR at every block end, with "flag nobody" in front: (r, b + 1)."""
-        tpr = self.tp / np.maximum(self.tp[:, -1:], 1e-12)
-        fpr = self.fp / np.maximum(self.fp[:, -1:], 1e-12)
-        return np.pad(tpr - fpr, ((0, 0), (1, 0)))
+    def difference(self) -> Weights:
+        """TPR - FPR after every block, with "flag nobody" in front: (b + 1, r)."""
+        difference = self.tp / np.maximum(self.tp[-1], _TINY) - self.fp / np.maximum(self.fp[-1], _TINY)
+        return np.pad(difference, ((1, 0), (0, 0)))
 
 
-def split_advantage(order: RocOrder, weights: Float64, half: Bools) -> Float64:
+def split_advantage(first: Curve, second: Curve) -> Float64:
     """Membership advantage TPR - FPR (Yeom et al. 2018, definition 4), threshold and estimate on separate halves.
 
     The threshold that is best on one half of the records is applied to the other half, both ways, and the two are
     averaged. The usual maximum over thresholds on the same records is positive even at chance; this is not.
 
     Args:
-        order: records of one target.
-        weights: float64 (r, n).
-        half: bool (n,), the first half of the records.
+        first: curve of one half of the records, along the same order as `second`.
+        second: curve of the other half.
 
     Returns:
         float64 (r,), between -1 and 1.
     """
-    first = Curve.of(order, weights * half).difference()
-    second = Curve.of(order, weights * ~half).difference()
-    rows = np.arange(len(weights))
-    return np.asarray((second[rows, first.argmax(axis=1)] + first[rows, second.argmax(axis=1)]) / 2)
+    one, other = first.difference(), second.difference()
+    columns = np.arange(one.shape[1])
+    crossed = other[one.argmax(axis=0), columns] + one[other.argmax(axis=0), columns]
+    return np.asarray(crossed / 2, dtype=np.float64)
 
 
-def record_weights(rng: np.random.Generator, repetitions: int, records: int) -> Float64:
-    """How often each record is drawn in each repetition: float64 (repetitions, records), rows sum to `records`."""
-    return rng.multinomial(records, np.full(records, 1 / records), size=repetitions).astype(np.float64)
+def record_weights(rng: np.random.Generator, repetitions: int, records: int) -> Weights:
+    """How often each record is drawn in each repetition: float32 (records, repetitions), columns sum to `records`.
+
+    Whole numbers below 2**24, so that float32 adds them without error.
+    """
+    drawn = rng.multinomial(records, np.full(records, 1 / records), size=repetitions)
+    return np.ascontiguousarray(drawn.T, dtype=np.float32)
 
 
 def model_weights(rng: np.random.Generator, repetitions: int, targets: Ints) -> Float64:
@@ -159,24 +168,32 @@ class CrossedStatistic:
         n = self.table.scores.shape[1]
         rng = np.random.default_rng(self.resampling.seed)
         half = rng.permutation(n) % 2 == 0
-        whole = self._per_target(np.ones((1, n)), half, fprs)
+        whole = self.per_target(np.ones((n, 1)), half, fprs)
         chunk = max(1, _CELLS_PER_CHUNK // n)
         parts: dict[str, list[Float64]] = {name: [] for name in whole}
         for start in range(0, self.resampling.resamples, chunk):
             repetitions = min(chunk, self.resampling.resamples - start)
             shares = model_weights(rng, repetitions, self.table.targets)
-            for name, values in self._per_target(record_weights(rng, repetitions, n), half, fprs).items():
+            for name, values in self.per_target(record_weights(rng, repetitions, n), half, fprs).items():
                 parts[name].append((values * shares).sum(axis=1))
         points = {name: float(values.mean()) for name, values in whole.items()}
         return points, {name: np.concatenate(values) for name, values in parts.items()}
 
-    def _per_target(self, weights: Float64, half: Bools, fprs: Sequence[float]) -> dict[str, Float64]:
-        """Every metric for every repetition and target: float64 (r, t) by name."""
+    def per_target(self, weights: Weights, half: Bools, fprs: Sequence[float]) -> dict[str, Float64]:
+        """Every metric for every repetition and target: float64 (r, t) by name.
+
+        Args:
+            weights: of the records, (n, r).
+            half: bool (n,), the first half of the records, for the advantage.
+            fprs: false positive rates.
+        """
         columns: dict[str, list[Float64]] = {}
         for order in self.orders:
-            curve = Curve.of(order, weights)
+            first = Curve.of(order, weights * half[:, np.newaxis])
+            second = Curve.of(order, weights * ~half[:, np.newaxis])
+            curve = first + second
             columns.setdefault("auc", []).append(curve.auc())
-            columns.setdefault("advantage", []).append(split_advantage(order, weights, half))
+            columns.setdefault("advantage", []).append(split_advantage(first, second))
             for fpr in fprs:
                 tpr, realised = curve.at_fpr(fpr)
                 columns.setdefault(f"tpr_at_fpr_{fpr:g}", []).append(tpr)
@@ -187,7 +204,7 @@ class CrossedStatistic:
         """Mean TPR over targets on `grid` of FPRs (g,), with the ends of its pointwise interval, each (g,)."""
         n = self.table.scores.shape[1]
         rng = np.random.default_rng(self.resampling.seed)
-        weights = np.vstack([np.ones((1, n)), record_weights(rng, self.resampling.resamples, n)])
+        weights = np.hstack([np.ones((n, 1)), record_weights(rng, self.resampling.resamples, n)])
         curves = [Curve.of(order, weights) for order in self.orders]
         tprs = np.stack([[curve.at_fpr(fpr)[0] for fpr in grid] for curve in curves])  # (t, g, r + 1)
         shares = model_weights(rng, self.resampling.resamples, self.table.targets)
@@ -217,7 +234,7 @@ def crossed_mean(
     rng = np.random.default_rng(resampling.seed)
     weight = weights.astype(np.float64)
     units = record_weights(rng, resampling.resamples, values.shape[1])
-    per_target = (units @ (values * weight).T) / np.maximum(units @ weight.T, 1e-12)
+    per_target = (units.T @ (values * weight).T) / np.maximum(units.T @ weight.T, _TINY)
     draws = (per_target * model_weights(rng, resampling.resamples, targets)).sum(axis=1)
     value = float(((values * weight).sum(axis=1) / weight.sum(axis=1)).mean())
     low, high = percentile_interval(value, draws, resampling.level)

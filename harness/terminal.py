@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from .events import Event, Observer, StepAdvanced, StepFinished, StepStarted
-from .evidence import AttackResult, Candidate, Evidence, RuleVerdict
+from .evidence import Candidate, Evidence, RuleVerdict
 from .gate import overall
 from .types import Estimate, Verdict
+from .wording import strongest
 
 _COLOUR = {
     Verdict.PASS: "green",
@@ -23,9 +25,13 @@ _COLOUR = {
 }
 
 
+_WIDTH_OF_A_PIPE = 150
+
+
 def console() -> Console:
     """The terminal, or a pipe, on stderr."""
-    return Console(stderr=True)
+    found = Console(stderr=True)
+    return found if found.is_terminal else Console(stderr=True, width=_WIDTH_OF_A_PIPE)
 
 
 @contextmanager
@@ -49,30 +55,29 @@ def progress(terminal: Console) -> Iterator[Observer]:
                 case StepFinished(step, note):
                     if step in bars:
                         live.remove_task(bars.pop(step))
-                    terminal.print(
-                        escape(f"  {step}{': ' + note if note else ''}"), style="dim" if not note else ""
-                    )
+                    terminal.print(escape(f"  {step}{': ' + note if note else ''}"), style="dim" if not note else "")
 
         yield observe
 
 
 def verdict_table(evidence: Evidence) -> Table:
-    """One row a candidate: use, strongest attack, inversion, claim, verdict."""
-    table = Table(title=f"{evidence.experiment['name']} (run {evidence.run_id})", title_justify="left")
+    """One row a candidate: use, strongest attack, inversion, claim, verdict. Intervals in brackets."""
+    title = f"{evidence.experiment['name']} (run {evidence.run_id})"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_lines=False)
     for heading in (
         "candidate",
-        "train",
-        "held-out",
-        "strongest attack",
+        "held-out\naccuracy",
+        "strongest\nmembership attack",
         "AUC",
-        "TPR @ 1 % FPR",
-        "inversion",
-        "claim",
+        "TPR at\n1 % FPR",
+        "inversion\nlift",
+        "claim (epsilon,\ndelta)",
+        "verdict",
     ):
-        table.add_column(heading)
-    table.add_column("verdict")
+        table.add_column(heading, no_wrap=not heading.startswith("strongest"))
     for candidate in evidence.candidates:
-        table.add_row(*_row(candidate), _verdict(v for v in evidence.verdicts if v.candidate == candidate.id))
+        verdicts = [v for v in evidence.verdicts if v.candidate == candidate.id]
+        table.add_row(*_row(candidate), _verdict(verdicts))
     return table
 
 
@@ -87,9 +92,7 @@ def verdict_lines(verdicts: Iterable[RuleVerdict]) -> Iterator[str]:
 def control_lines(evidence: Evidence) -> Iterator[str]:
     """One line a control, and one for every attack without a result."""
     for control in evidence.controls:
-        yield escape(
-            f"control {control.id}: {control.status}{'; ' + control.reason if control.reason else ''}"
-        )
+        yield escape(f"control {control.id}: {control.status}{'; ' + control.reason if control.reason else ''}")
     for candidate in evidence.candidates:
         for attack in candidate.attacks:
             if attack.status != "ok":
@@ -97,37 +100,29 @@ def control_lines(evidence: Evidence) -> Iterator[str]:
 
 
 def _row(candidate: Candidate) -> list[str]:
-    membership = [a for a in candidate.attacks if a.family == "membership" and "auc" in a.metrics]
-    inversion = [a for a in candidate.attacks if "lift" in a.metrics]
-    strongest = max(membership, key=_strength, default=None)
+    lifts = [a.metrics["lift"] for a in candidate.attacks if "lift" in a.metrics]
+    found = strongest(candidate)
+    metrics = found.attack.metrics if found else {}
     claim = candidate.claim
     return [
         escape(candidate.id),
-        _short(candidate.utility.get("train_accuracy")),
-        _short(candidate.utility.get("heldout_accuracy")),
-        escape(strongest.id) if strongest else "none ran",
-        _interval(strongest.metrics.get("auc")) if strongest else "n/a",
-        _interval(strongest.metrics.get("tpr_at_fpr_0.01")) if strongest else "n/a",
-        _interval(max((a.metrics["lift"] for a in inversion), key=lambda e: e.low)) if inversion else "n/a",
+        _interval(candidate.utility.get("heldout_accuracy")),
+        escape(found.attack.id) if found else "none ran",
+        _interval(metrics.get("auc")),
+        _interval(metrics.get("tpr_at_fpr_0.01")),
+        _interval(max(lifts, key=lambda lift: lift.low, default=None)),
         f"({claim.epsilon:.2f}, {claim.delta:g})" if claim else "none",
     ]
 
 
-def _strength(attack: AttackResult) -> float:
-    return attack.metrics["auc"].low
-
-
-def _verdict(verdicts: Iterable[RuleVerdict]) -> str:
-    judged = list(verdicts)
-    if not judged:
+def _verdict(verdicts: list[RuleVerdict]) -> str:
+    if not verdicts:
         return "not judged"
-    verdict = overall(judged)
+    verdict = overall(verdicts)
     return f"[{_COLOUR[verdict]}]{verdict.value}[/{_COLOUR[verdict]}]"
 
 
-def _short(estimate: Estimate | None) -> str:
-    return "n/a" if estimate is None else f"{estimate.value:.3f}"
-
-
 def _interval(estimate: Estimate | None) -> str:
-    return "n/a" if estimate is None else f"{estimate.value:.3f} \\[{estimate.low:.3f}, {estimate.high:.3f}]"
+    if estimate is None:
+        return "n/a"
+    return f"{estimate.value:.3f}\n\\[{estimate.low:.3f}, {estimate.high:.3f}]"

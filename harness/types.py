@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from functools import cached_property
 from typing import Literal
 
@@ -171,6 +171,10 @@ class PrivacyClaim:
     event: str
     assumptions: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        if not (0 <= self.epsilon < np.inf and 0 <= self.delta < 1):
+            raise ValueError(f"PrivacyClaim(epsilon={self.epsilon}, delta={self.delta}): not a claim")
+
 
 @dataclass(frozen=True)
 class ThreatModel:
@@ -244,19 +248,15 @@ class Estimate:
 
     def __post_init__(self) -> None:
         if not np.isfinite([self.value, self.low, self.high, self.level]).all():
-            raise ValueError(
-                f"Estimate({self.value}, {self.low}, {self.high}): NaN and infinity are not results"
-            )
+            raise ValueError(f"Estimate({self.value}, {self.low}, {self.high}): NaN and infinity are not results")
         if self.low > self.high or not 0 < self.level < 1:
-            raise ValueError(
-                f"Estimate(low={self.low}, high={self.high}, level={self.level}): not an interval"
-            )
+            raise ValueError(f"Estimate(low={self.low}, high={self.high}, level={self.level}): not an interval")
 
 
-class Verdict(str, Enum):
+class Verdict(StrEnum):
     """Outcome of a rule, a candidate or a run; decided on interval ends, never on a point estimate."""
 
-    PASS = "PASS"
+    PASS = "PASS"  # noqa: S105 - a verdict, not a password
     FAIL = "FAIL"
     INCONCLUSIVE = "INCONCLUSIVE"
     ERROR = "ERROR"

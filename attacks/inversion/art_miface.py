@@ -26,11 +26,12 @@ class ArtMIFace:
 
     Attributes:
         max_iter: gradient steps for each class.
-        learning_rate: step size on the gradient of the probability.
+        learning_rate: step size on the gradient of the probability. ART's own default is 0.1; on digits a step of
+            1.0 makes more images recognisable in half of the steps.
     """
 
-    max_iter: int = 300
-    learning_rate: float = 0.1
+    max_iter: int = 100
+    learning_rate: float = 1.0
 
     family: ClassVar[Family] = "inversion"
     implementation: ClassVar[str] = "adversarial-robustness-toolbox: MIFace"

@@ -45,9 +45,7 @@ def _scored(attack: Any, view: View, candidates: Candidates, chosen: Bools) -> S
     """Membership probabilities of the chosen candidates."""
     from .._art import one_hot
 
-    values = attack.infer(
-        candidates.x[chosen], one_hot(candidates.y[chosen], view.n_classes), probabilities=True
-    )
+    values = attack.infer(candidates.x[chosen], one_hot(candidates.y[chosen], view.n_classes), probabilities=True)
     return Scores(candidates.ids[chosen], np.asarray(values, dtype=np.float64).ravel())
 
 

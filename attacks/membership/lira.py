@@ -69,8 +69,6 @@ class LiRA:
         if context.references is None:
             raise NotApplicable("LiRA needs reference models")
         references = context.references
-        signals = np.stack(
-            [lira_logit(references.probabilities(k), candidates.y) for k in range(len(references))]
-        )
+        signals = np.stack([lira_logit(references.probabilities(k), candidates.y) for k in range(len(references))])
         target = lira_logit(view.predict(candidates.x), candidates.y)
         return Scores(candidates.ids, lira_scores(target, signals, references.member))

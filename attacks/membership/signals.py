@@ -16,7 +16,7 @@ def log_loss(probabilities: Float64, labels: Ints) -> Float64:
 
 
 def lira_logit(probabilities: Float64, labels: Ints) -> Float64:
-    """ln p_y - ln sum of the other probabilities: float64 (n,) (Carlini et al. 2022, section IV.C).
+    """Ln p_y - ln sum of the other probabilities: float64 (n,) (Carlini et al. 2022, section IV.C).
 
     Summing the other classes instead of computing 1 - p_y keeps confident records apart: 1 - p_y is exactly 0 from
     a margin of about 37 in float64.

@@ -1,0 +1,130 @@
+"""DP-SGD for torch recipes, by Opacus, over Poisson batches drawn from tensors in memory.
+
+Opacus computes each record's gradient, clips it and adds the noise (`GradSampleModule`, `DPOptimizer`). Its
+DataLoader is replaced by a seeded Poisson sampler, which is several times faster and repeats byte for byte.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from opacus import GradSampleModule
+from opacus.optimizers import DPOptimizer
+from torch import Tensor, nn
+
+from ..harness.protocols import Model, Trained
+from ..harness.seeds import derive
+from ..harness.types import DPMechanism, Ints, ObservedSampling, TrainingData
+from .dp_sgd import DPSGD
+
+
+class TorchRecipe(Protocol):
+    """What this half needs of a torch recipe."""
+
+    @property
+    def epochs(self) -> int: ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+    def optimizer_for(self, module: nn.Module) -> torch.optim.Optimizer:
+        """The optimiser that takes the noisy gradients."""
+
+    def fit_by(
+        self, loop: Callable[[nn.Module, Tensor, Tensor], None], data: TrainingData, rows: Ints, seed: int
+    ) -> Model:
+        """Build the module, let `loop` train it in place, return the model."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How gradients are privatised.
+
+    Attributes:
+        multiplier: standard deviation of the noise over `max_grad_norm`; 0 adds none.
+        max_grad_norm: L2 norm to which each record's gradient is clipped.
+        expected_batch_size: divisor of the noisy sum; never the actual size, which depends on the data.
+        generator: source of the noise.
+    """
+
+    multiplier: float
+    max_grad_norm: float
+    expected_batch_size: float
+    generator: torch.Generator
+
+
+def train(recipe: TorchRecipe, data: TrainingData, rows: Ints, seed: int, settings: DPSGD) -> Trained:
+    """Train one model; its mechanism holds the steps that the optimiser really took.
+
+    A batch size beyond the number of records means that every record joins every batch.
+    """
+    recipe = settings.applied_to(recipe)
+    rate = min(1.0, recipe.batch_size / len(rows))
+    planned = _sampling(rate, math.ceil(recipe.epochs / rate))
+    multiplier = settings.noise_for(planned)
+    taken = 0
+
+    def loop(module: nn.Module, x: Tensor, y: Tensor) -> None:
+        nonlocal taken
+        noise = Noise(multiplier, settings.max_grad_norm, rate * len(y), _generator(seed, "noise"))
+        batches = poisson_batches(len(y), rate, planned.steps, _generator(seed, "batches"))
+        taken = private_descent(module, recipe.optimizer_for(module), noise, x, y, batches)
+
+    model = recipe.fit_by(loop, data, rows, seed)
+    observed = _sampling(rate, taken)
+    return Trained(model, DPMechanism(multiplier, settings.max_grad_norm, observed, settings.target_delta))
+
+
+def poisson_batches(n: int, rate: float, steps: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield `steps` batches; each of `n` records joins each batch by its own coin, so some are empty."""
+    for _ in range(steps):
+        yield torch.nonzero(torch.rand(n, generator=generator) < rate).squeeze(1)
+
+
+def private_descent(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    noise: Noise,
+    x: Tensor,
+    y: Tensor,
+    batches: Iterable[Tensor],
+) -> int:
+    """Train `module` in place on `batches` of (x, y); return the noisy steps taken, empty ones included."""
+    steps = 0
+
+    def count(_: DPOptimizer) -> None:
+        nonlocal steps
+        steps += 1
+
+    private = GradSampleModule(module, loss_reduction="sum")
+    noisy = DPOptimizer(
+        optimizer,
+        noise_multiplier=noise.multiplier,
+        max_grad_norm=noise.max_grad_norm,
+        expected_batch_size=noise.expected_batch_size,
+        generator=noise.generator,
+    )
+    noisy.attach_step_hook(count)  # called once the noise is in, before the weights move
+    with warnings.catch_warnings():
+        # The records need no gradient of their own: that is what the hooks remark on.
+        warnings.filterwarnings("ignore", message="Full backward hook is firing when gradients are computed")
+        for batch in batches:
+            noisy.zero_grad()
+            torch.autograd.backward(nn.functional.cross_entropy(private(x[batch]), y[batch], reduction="sum"))
+            noisy.step()
+    noisy.zero_grad(set_to_none=True)
+    private.cleanup()
+    return steps
+
+
+def _sampling(rate: float, steps: int) -> ObservedSampling:
+    return ObservedSampling("poisson", sample_rate=rate, steps=steps, epochs=steps * rate)
+
+
+def _generator(seed: int, stream: str) -> torch.Generator:
+    return torch.Generator().manual_seed(derive(seed, stream))

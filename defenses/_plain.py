@@ -1,0 +1,27 @@
+"""Plain training, shared by every defence that leaves training alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from ..harness.protocols import Recipe, Trained
+from ..harness.types import Ints, TrainingData
+
+
+class PlainTraining:
+    """Trains every recipe as it is; such defences share their models (`training_parameters` is empty)."""
+
+    def supports(self, recipe: Recipe) -> str | None:  # noqa: ARG002 - the protocol's signature
+        """Support every recipe."""
+        return None
+
+    def training_parameters(self) -> Mapping[str, object]:
+        """Nothing about the training is changed."""
+        return {}
+
+    def train(
+        self, recipe: Recipe, data: TrainingData, rows: Sequence[Ints], seeds: Sequence[int]
+    ) -> Iterator[Trained]:
+        """Yield one plainly trained model for each entry of `rows` and `seeds`, in order; nothing formal."""
+        for own_rows, seed in zip(rows, seeds, strict=True):
+            yield Trained(recipe.fit(data, own_rows, seed), mechanism=None)

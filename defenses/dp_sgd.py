@@ -1,0 +1,113 @@
+"""DP-SGD: clipped per-record gradients with Gaussian noise, one framework half for each kind of recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import ClassVar, TypeVar, cast
+
+import numpy as np
+
+from ..harness.accounting import noise_multiplier_for
+from ..harness.checks import non_negative, open_unit, positive, require
+from ..harness.errors import NotApplicable, UsageError
+from ..harness.protocols import Recipe, Trained
+from ..harness.types import Float64, Guarantee, Ints, ObservedSampling, TrainingData
+
+# Each module has `train(recipe, data, rows, seed, settings) -> Trained`; imported when first needed.
+_HALVES = {"torch": "._dpsgd_torch", "keras": "._dpsgd_keras"}
+_OVERRIDES = ("epochs", "batch_size", "learning_rate", "momentum")
+
+RecipeT = TypeVar("RecipeT")
+
+
+@dataclass(frozen=True)
+class DPSGD:
+    """DP-SGD (Abadi et al. 2016, arXiv:1607.00133); parameters are named as in Opacus.
+
+    Exactly one of `target_epsilon` and `noise_multiplier` is given. The claim is recomputed from the steps
+    and the sampling that training observed, not from these settings. `epochs`, `batch_size`,
+    `learning_rate` and `momentum` replace the recipe's own, since private training wants other ones; None
+    keeps the recipe's.
+
+    Attributes:
+        target_epsilon: epsilon that the noise is calibrated for, greater than 0; None if the noise is given.
+        noise_multiplier: standard deviation of the noise over the clipping norm, greater than 0.
+        max_grad_norm: L2 norm to which each record's gradient is clipped, greater than 0.
+        target_delta: delta of the claim, below one over the number of training records.
+        epochs: passes over the training records (expected ones under Poisson sampling), at least 1.
+        batch_size: expected number of records in a batch, at least 1.
+        learning_rate: step size on the noisy mean gradient, greater than 0.
+        momentum: 0 or more and below 1.
+    """
+
+    guarantee: ClassVar[Guarantee] = "formal"
+
+    target_epsilon: float | None = 8.0
+    noise_multiplier: float | None = None
+    max_grad_norm: float = 1.0
+    target_delta: float = 1e-5
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    momentum: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.target_epsilon is None) == (self.noise_multiplier is None):
+            raise UsageError(
+                f"target_epsilon={self.target_epsilon!r}, noise_multiplier={self.noise_multiplier!r}:"
+                " exactly one must be given, the other null"
+            )
+        open_unit(target_delta=self.target_delta)
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        momentum = given.pop("momentum", 0.0)
+        positive(**given)
+        non_negative(momentum=momentum)
+        require(momentum < 1, "momentum", momentum, "< 1")
+
+    def supports(self, recipe: Recipe) -> str | None:
+        """Support the frameworks that have a private trainer."""
+        if recipe.framework in _HALVES:
+            return None
+        return f"DP-SGD is not available for {recipe.framework} recipes"
+
+    def training_parameters(self) -> Mapping[str, object]:
+        """Every parameter changes the weights."""
+        return dataclasses.asdict(self)
+
+    def train(
+        self, recipe: Recipe, data: TrainingData, rows: Sequence[Ints], seeds: Sequence[int]
+    ) -> Iterator[Trained]:
+        """Yield one privately trained model for each entry of `rows` and `seeds`, in order.
+
+        Raises:
+            NotApplicable: the recipe's framework has no private trainer.
+            UsageError: delta is not below one over the number of records, or the target cannot be met.
+        """
+        reason = self.supports(recipe)
+        if reason is not None:
+            raise NotApplicable(reason)
+        half = import_module(_HALVES[recipe.framework], __package__)
+        for own_rows, seed in zip(rows, seeds, strict=True):
+            # At delta = 1/n the definition allows publishing one random record in full.
+            limit = f"below 1 / {len(own_rows)}, one over the training records"
+            require(self.target_delta * len(own_rows) < 1, "target_delta", self.target_delta, limit)
+            yield cast(Trained, half.train(recipe, data, own_rows, seed, self))
+
+    def release(self, probabilities: Float64, rng: np.random.Generator) -> Float64:  # noqa: ARG002
+        """Answer with the model's own probabilities: float64 (n, classes); training protects them."""
+        return probabilities
+
+    def applied_to(self, recipe: RecipeT) -> RecipeT:
+        """Return the recipe with this defence's optimiser settings in place of its own."""
+        own = {name: getattr(self, name) for name in _OVERRIDES if getattr(self, name) is not None}
+        return dataclasses.replace(recipe, **own)  # type: ignore[type-var]
+
+    def noise_for(self, planned: ObservedSampling) -> float:
+        """Return the noise multiplier: the given one, or the one calibrated for the planned sampling."""
+        if self.noise_multiplier is not None:
+            return self.noise_multiplier
+        assert self.target_epsilon is not None
+        return noise_multiplier_for(self.target_epsilon, self.target_delta, planned)

@@ -1,0 +1,109 @@
+"""What was tested and what was not, against public catalogues of attacks; limits of the evidence; glossary.
+
+Identifiers: MITRE ATLAS 5.6, NIST AI 100-2 E2025, EDPB Opinion 28/2024 paragraph 55. An identifier says which
+attack a row speaks about: a pointer for a human reviewer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .evidence import AttackResult, Evidence
+from .types import Family
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of attack; `family` is None where this tool has none."""
+
+    name: str
+    family: Family | None
+    supports: str
+
+
+KINDS = (
+    Kind("Membership inference", "membership", "ATLAS AML.T0024.000; NISTAML.033; EDPB Opinion 28/2024 ¶55 (i)"),
+    Kind("Model inversion", "inversion", "ATLAS AML.T0024.001; NISTAML.032; EDPB Opinion 28/2024 ¶55 (iv)"),
+    Kind("Attribute inference", "attribute", "EDPB Opinion 28/2024 ¶55 (i)"),
+    Kind("Property inference", None, "NISTAML.034"),
+    Kind("Model extraction", None, "ATLAS AML.T0024.002; NISTAML.031"),
+    Kind("Data reconstruction", None, "NISTAML.032; EDPB Opinion 28/2024 ¶55 (v)"),
+)
+
+GLOSSARY = (
+    (
+        "Member, outsider",
+        "A record that the model was trained on; a record of the same kind that it was not.",
+    ),
+    ("Membership inference", "Telling from a model whether a given record was among its training data."),
+    ("Model inversion", "Reconstructing from a model what a typical record of a class looks like."),
+    (
+        "TPR at 1 % FPR",
+        "Share of members that an attack flags when it may wrongly flag 1 % of the outsiders.",
+    ),
+    ("Realised FPR", "Share of outsiders that were really flagged; ties can keep it under the nominal rate."),
+    ("AUC", "Chance that the attack ranks a member above an outsider; 0.5 is guessing."),
+    ("Advantage", "Largest difference of TPR and FPR. An average over records: it hides the worst-off ones."),
+    (
+        "Lift over baseline",
+        "How much more often reconstructions are recognised as their class than the mean image.",
+    ),
+    ("Interval", "Range that the estimate's error plausibly covers; verdicts compare its ends with limits."),
+    ("Prior, posterior", "Chance that a person is a member before, and after, the attack flagged them."),
+    (
+        "ε, δ",
+        "Differential privacy: whatever the attack, membership odds change at most e^ε-fold, but for δ.",
+    ),
+    ("Reference models", "Models that the attacker trained himself to learn how members are answered."),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the coverage table; `status` is TESTED, NO RESULT or NOT TESTED."""
+
+    kind: Kind
+    status: str
+    detail: str
+
+
+def coverage(evidence: Evidence) -> list[Row]:
+    """Every kind of attack, with how far this run tested it."""
+    return [_row(kind, evidence) for kind in KINDS]
+
+
+def _row(kind: Kind, evidence: Evidence) -> Row:
+    attacks = [a for c in evidence.candidates for a in c.attacks if a.family == kind.family]
+    if not attacks:
+        return Row(kind, "NOT TESTED", "no attack of this kind in the run")
+    total = len(evidence.candidates)
+    counts = [f"{name} ({_ran(attacks, name)} of {total} candidates)" for name in dict.fromkeys(a.id for a in attacks)]
+    status = "TESTED" if any(a.status == "ok" for a in attacks) else "NO RESULT"
+    return Row(kind, status, ", ".join(counts))
+
+
+def _ran(attacks: list[AttackResult], name: str) -> int:
+    return sum(a.id == name and a.status == "ok" for a in attacks)
+
+
+def limits(evidence: Evidence) -> list[str]:
+    """Assumptions and limits that belong beside the numbers."""
+    lines = [
+        "Resistance shown here is evidence for the attacks listed only, at the strength they were run; an "
+        "attack that was not tried, or a better version of one that was, may do better.",
+        "Rates are averages over records. Single records, often unusual ones, can be exposed far more.",
+        "The strongest attack is picked on the same records it is measured on, which favours the attacker: "
+        "its rate is optimistic for him, and so errs on the side of caution.",
+        "Several models were trained the same way on random halves of the records, and each served as a "
+        "target. The numbers speak about this way of training, not about one particular set of weights.",
+        "A TPR is given at a false-alarm rate only where enough outsiders were there to measure that rate.",
+        "A heuristic defence carries no epsilon. A formal claim holds under its listed assumptions only, and "
+        "its ceiling refers to its own neighbouring relation.",
+        "EDPB Opinion 28/2024 ¶55 also names exfiltration and regurgitation of training data; they concern "
+        "generative models and are not tested here.",
+        "The catalogue identifiers support a reviewer in placing the results. They are no statement about "
+        "any legal or normative requirement. This report is technical evidence and not legal advice.",
+    ]
+    if not evidence.controls:
+        lines.insert(0, "No control of the instrument was run: that the attacks would notice a leak was not shown.")
+    return lines

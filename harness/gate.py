@@ -1,0 +1,244 @@
+"""The gate: a policy's rules applied to evidence, deciding on interval ends, never on a point estimate.
+
+A `max` rule compares each end of an estimate's interval with the limit (a `min` rule the other way round):
+
+    upper end <= limit               PASS           the leak is shown to be at or under the limit
+    lower end > limit                FAIL           the leak is shown to be over it
+    the limit lies between           INCONCLUSIVE   not enough records or models to tell
+    no number, or none to trust      ERROR          a failed attack, a missing metric, a failed control
+
+A rule over several attacks passes only if each of them does, which needs no correction for many comparisons
+(intersection-union test: Berger 1982, Technometrics 24, 295-300). A FAIL by the largest of K lower ends is
+not corrected for having chosen it, and its reason says so.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from .errors import ExitCode, UsageError
+from .evidence import METRIC_PREFIX, AttackResult, Candidate, Evidence, RuleVerdict
+from .policy import ClaimRule, MetricRule, Policy, Rule
+from .types import Estimate, Verdict
+
+# The one place where precedence is decided, strongest first. Verdicts have the names of their exit codes.
+PRECEDENCE = (ExitCode.USAGE, ExitCode.ERROR, ExitCode.FAIL, ExitCode.INCONCLUSIVE, ExitCode.PASS)
+
+
+def strongest(codes: Iterable[ExitCode]) -> ExitCode:
+    """The exit code that wins; ERROR where there is none, for nothing judged is nothing passed."""
+    return min(codes, key=PRECEDENCE.index, default=ExitCode.ERROR)
+
+
+def exit_code(verdicts: Iterable[RuleVerdict]) -> ExitCode:
+    """What a command that judged these verdicts returns."""
+    return strongest(ExitCode[verdict.verdict.name] for verdict in verdicts)
+
+
+def overall(verdicts: Iterable[RuleVerdict]) -> Verdict:
+    """One verdict over many; ERROR over none."""
+    return Verdict[exit_code(verdicts).name]
+
+
+def exit_code_without_policy(evidence: Evidence) -> ExitCode:
+    """What a run that nothing judges returns: ERROR when a control or an attack failed, else PASS."""
+    attacks = [attack for candidate in evidence.candidates for attack in candidate.attacks]
+    broken = _control_fault(evidence) is not None or any(attack.status == "error" for attack in attacks)
+    return ExitCode.ERROR if broken else ExitCode.PASS
+
+
+def judge(evidence: Evidence, policy: Policy, candidates: Sequence[str] | None) -> tuple[RuleVerdict, ...]:
+    """Apply every rule to every candidate: those named, or all when `candidates` is None.
+
+    Returns:
+        One verdict a candidate and rule, candidates in the order asked, rules in the order of the policy.
+
+    Raises:
+        UsageError: a candidate is not in the evidence, none is, or a rule matches no metric.
+    """
+    for rule in policy.rules:
+        if isinstance(rule, MetricRule):
+            _require_match(rule, policy, evidence)
+    ids = [c.id for c in evidence.candidates] if candidates is None else list(dict.fromkeys(candidates))
+    if not ids:
+        raise UsageError("no candidate to judge: the evidence or the selection is empty")
+    chosen = [evidence.candidate(candidate_id) for candidate_id in ids]
+    fault = _control_fault(evidence)
+    return tuple(_judge_one(rule, candidate, fault) for candidate in chosen for rule in policy.rules)
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether a metric's full name matches; case counts, and no wildcard stands for `/`."""
+    patterns, names = pattern.split("/"), name.split("/")
+    return len(patterns) == len(names) and all(map(fnmatchcase, names, patterns))
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """One metric that a rule compares with its limit."""
+
+    metric: str
+    attack: str | None
+    estimate: Estimate
+
+
+def _judge_one(rule: Rule, candidate: Candidate, fault: str | None) -> RuleVerdict:
+    verdict = _judge_claim(rule, candidate) if isinstance(rule, ClaimRule) else _judge_metric(rule, candidate)
+    if fault is None:
+        return verdict
+    return verdict.model_copy(update={"verdict": Verdict.ERROR, "attack": None, "estimate": None, "reason": fault})
+
+
+def _control_fault(evidence: Evidence) -> str | None:
+    """Why the instrument cannot be trusted, or None. An instrument that was not checked is not trusted."""
+    if not evidence.controls:
+        return "no control was run, so nothing shows that the attacks can tell a leak from chance"
+    broken = [f"{c.id} {c.status} ({c.reason})" for c in evidence.controls if c.status != "passed"]
+    return f"no result of this run counts, its controls say: {'; '.join(broken)}" if broken else None
+
+
+def _judge_claim(rule: ClaimRule, candidate: Candidate) -> RuleVerdict:
+    claim = candidate.claim
+    verdict = Verdict.FAIL
+    if claim is None:
+        reason = "no formal claim"
+    else:
+        stated = f"epsilon {claim.epsilon:.4g} at delta {claim.delta:.4g} for one {claim.unit}"
+        bounds = (("epsilon", claim.epsilon, rule.max_epsilon), ("delta", claim.delta, rule.max_delta))
+        # `not <=` rather than `>`: a NaN is over every limit.
+        broken = [f"{name} is over {limit:.4g}" for name, value, limit in bounds if not _within(value, limit)]
+        reason = f"{stated}: {' and '.join(broken) or 'within the limits'}"
+        verdict = Verdict.FAIL if broken else Verdict.PASS
+    return RuleVerdict(
+        candidate=candidate.id,
+        rule=rule.id,
+        metric="claim",
+        verdict=verdict,
+        attack=None,
+        estimate=None,
+        limit=rule.max_epsilon,
+        reason=reason,
+    )
+
+
+def _within(value: float, limit: float | None) -> bool:
+    return limit is None or value <= limit
+
+
+def _judge_metric(rule: MetricRule, candidate: Candidate) -> RuleVerdict:
+    """Compare what was measured; then let failed and missing attacks speak."""
+    measured = _measured(rule, candidate)
+    covered = _covered(rule, candidate)
+    failed = [attack for attack in covered if attack.status == "error"]
+    decided = _compare(rule, candidate.id, measured) if measured else _nothing(rule, candidate.id, covered)
+    if failed and measured:
+        reason = f"{_state(failed[0])}; the others alone: {decided.verdict.value}, {decided.reason}"
+        update = {"verdict": Verdict.ERROR, "attack": failed[0].id, "metric": rule.metric, "estimate": None}
+        return decided.model_copy(update={**update, "reason": reason})
+    silent = [a for a in covered if a.status != "error" and a.id not in {m.attack for m in measured}]
+    if silent and measured:
+        gaps = "; ".join(_state(attack) for attack in silent)
+        return decided.model_copy(update={"reason": f"{decided.reason}; judged without: {gaps}"})
+    return decided
+
+
+def _measured(rule: MetricRule, candidate: Candidate) -> list[_Measured]:
+    """Metrics that the rule matches, from attacks that finished."""
+    found = [_Measured(f"utility/{name}", None, estimate) for name, estimate in candidate.utility.items()]
+    for attack in candidate.attacks:
+        if attack.status == "ok":
+            found += [_Measured(attack.metric_name(n), attack.id, e) for n, e in attack.metrics.items()]
+    return [entry for entry in found if matches(rule.metric, entry.metric)]
+
+
+def _covered(rule: MetricRule, candidate: Candidate) -> list[AttackResult]:
+    """Attacks whose family and id the rule matches, whether or not they gave the metric."""
+    pattern = rule.metric.rpartition("/")[0]
+    return [a for a in candidate.attacks if matches(pattern, f"{METRIC_PREFIX[a.family]}/{a.id}")]
+
+
+def _compare(rule: MetricRule, candidate: str, measured: Sequence[_Measured]) -> RuleVerdict:
+    """The verdict of the interval ends. For a `min` rule everything is mirrored at zero."""
+    sign = 1.0 if rule.max is not None else -1.0
+
+    def near(entry: _Measured) -> float:
+        return min(sign * entry.estimate.low, sign * entry.estimate.high)
+
+    def far(entry: _Measured) -> float:
+        return max(sign * entry.estimate.low, sign * entry.estimate.high)
+
+    proved, feared = max(measured, key=near), max(measured, key=far)
+    if near(proved) > sign * rule.limit:
+        verdict, decisive = Verdict.FAIL, proved
+    else:
+        verdict, decisive = Verdict.PASS if far(feared) <= sign * rule.limit else Verdict.INCONCLUSIVE, feared
+    return RuleVerdict(
+        candidate=candidate,
+        rule=rule.id,
+        metric=decisive.metric,
+        verdict=verdict,
+        attack=decisive.attack,
+        estimate=decisive.estimate,
+        limit=rule.limit,
+        reason=_reason(rule, verdict, decisive, measured),
+    )
+
+
+def _reason(rule: MetricRule, verdict: Verdict, decisive: _Measured, measured: Sequence[_Measured]) -> str:
+    """The comparison in words: which interval, which end, which of how many."""
+    estimate, is_max = decisive.estimate, rule.max is not None
+    text = {
+        Verdict.PASS: ("upper end at or under", "lower end at or over"),
+        Verdict.FAIL: ("lower end over", "upper end under"),
+        Verdict.INCONCLUSIVE: ("which holds", "which holds"),
+    }[verdict][0 if is_max else 1]
+    interval = f"{100 * estimate.level:g} % interval {estimate.low:.4g} to {estimate.high:.4g}"
+    reason = f"{decisive.metric}: {interval}, {text} the limit {rule.limit:.4g}"
+    if len(measured) > 1:
+        kind = "attacks" if len({entry.attack for entry in measured}) == len(measured) else "metrics"
+        reason += f"; {'largest' if is_max else 'smallest'} of {len(measured)} {kind}"
+        reason += ", not corrected for choosing" if verdict is Verdict.FAIL else ""
+    return reason
+
+
+def _nothing(rule: MetricRule, candidate: str, covered: Sequence[AttackResult]) -> RuleVerdict:
+    """ERROR: nothing to compare. A candidate without the metric has not passed."""
+    blamed = [a for a in covered if a.status == "error"] or list(covered)
+    states = "; ".join(_state(attack) for attack in blamed)
+    return RuleVerdict(
+        candidate=candidate,
+        rule=rule.id,
+        metric=rule.metric,
+        verdict=Verdict.ERROR,
+        attack=blamed[0].id if blamed else None,
+        estimate=None,
+        limit=rule.limit,
+        reason=f"this candidate has no {rule.metric}" + (f": {states}" if states else ""),
+    )
+
+
+def _state(attack: AttackResult) -> str:
+    if attack.status == "ok":
+        return f"{attack.id} does not give this metric"
+    return f"{attack.id} {'failed' if attack.status == 'error' else 'was not run'} ({attack.reason})"
+
+
+def _require_match(rule: MetricRule, policy: Policy, evidence: Evidence) -> None:
+    """Refuse a rule that can judge nothing, unless every attack it covers failed or could not run.
+
+    In that case the metric's name cannot be checked, and the rule ends in ERROR for the attacks' sake.
+    """
+    if any(_measured(rule, candidate) for candidate in evidence.candidates):
+        return
+    covered = [attack for candidate in evidence.candidates for attack in _covered(rule, candidate)]
+    if covered and all(attack.status != "ok" for attack in covered):
+        return
+    names = sorted({name for candidate in evidence.candidates for name, _ in candidate.metrics()})
+    nearest = difflib.get_close_matches(rule.metric, names, n=3, cutoff=0.0)
+    hint = f"nearest are {', '.join(nearest)}" if nearest else "which has none"
+    raise UsageError(
+        f"{policy.source}: rule {rule.id!r}: metric={rule.metric!r} matches no metric of the evidence; {hint}"
+    )

@@ -1,0 +1,223 @@
+"""Figures of the report as inline SVG and PNG. No text of the user's enters one: names stand in the HTML."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .report_files import Curve
+from .types import Estimate, Float64, PrivacyClaim
+from .wording import NOMINAL_FPR, tpr_ceiling
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, MUTED, GRID, ACCENT = "#1d2733", "#5a6572", "#e3e7eb", "#1f4e79"
+VERDICT_COLOURS = {
+    "PASS": "#1b6e3c",
+    "FAIL": "#a4161a",
+    "INCONCLUSIVE": "#855400",
+    "ERROR": "#5b2a86",
+    "NO POLICY": "#4a5560",
+}
+# Okabe and Ito's palette without yellow, which is too pale for a line on white.
+_PALETTE = ("#d55e00", "#009e73", "#56b4e9", "#cc79a7", "#e69f00", "#777777")
+_DASHES = ("", "5 2", "1.5 1.5")
+_FLOOR = 1e-3
+_STYLE: dict[Any, Any] = {  # matplotlib types its keys one by one, from version to version
+    "svg.fonttype": "none",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+}
+
+
+@dataclass(frozen=True)
+class LineStyle:
+    """How one curve is drawn, so that the HTML legend can repeat it: `dash` is an SVG dash array."""
+
+    colour: str
+    dash: str
+    width: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """One candidate in the privacy-utility plot."""
+
+    number: int
+    verdict: str
+    leakage: Estimate
+    accuracy: Estimate
+
+
+def line_styles(count: int, strongest: int | None) -> list[LineStyle]:
+    """Styles for `count` curves: the strongest attack in the accent colour, the others by hue and dash."""
+    styles = []
+    for i in range(count):
+        dash = _DASHES[(i // len(_PALETTE)) % len(_DASHES)]
+        styles.append(
+            LineStyle(ACCENT, "", 2.4) if i == strongest else LineStyle(_PALETTE[i % len(_PALETTE)], dash, 1.5)
+        )
+    return styles
+
+
+def null_band(fpr: Float64, members: int, outsiders: int) -> tuple[Float64, Float64]:
+    """Where 95 % of attacks that only guess would lie, at each FPR, on one target model.
+
+    The threshold sits at the (k+1)-th largest of the outsiders' scores, k = floor(fpr x outsiders);
+    the members above it follow a beta-binomial law (order statistics of exchangeable scores without ties).
+    """
+    from scipy.stats import betabinom
+
+    allowed = np.minimum(np.floor(fpr * outsiders + 1e-9), outsiders - 1)
+    counts = np.arange(members + 1)
+    ends = []
+    for k in allowed:
+        cumulative = np.cumsum(betabinom.pmf(counts, members, k + 1, outsiders - k))
+        ends.append(np.searchsorted(cumulative, (0.025, 0.975)))
+    low, high = np.minimum(ends, members).T / members
+    return low, high
+
+
+@lru_cache
+def _band(per_side: int) -> tuple[Float64, Float64, Float64]:
+    """The grid on which every ROC figure draws its lines, and the null band there."""
+    grid = np.logspace(np.log10(_FLOOR), 0, 91)
+    return grid, *null_band(grid, per_side, per_side)
+
+
+def roc(curves: Sequence[tuple[Curve, LineStyle]], claim: PrivacyClaim | None, per_side: int) -> str:
+    """Log-log ROC curves as SVG.
+
+    Args:
+        curves: curves with their styles; the widest line also gets its interval shaded.
+        claim: draws the ceiling that it leaves to any attack.
+        per_side: members, and outsiders, of one target: the width of the null band.
+    """
+    figure, axes = _figure(4.6, 4.3)
+    grid, low, high = _band(per_side)
+    axes.fill_between(grid, np.maximum(low, _FLOOR), high, color=MUTED, alpha=0.16, linewidth=0)
+    axes.plot(grid, grid, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+    if claim is not None:
+        ceiling = [tpr_ceiling(claim, f) for f in grid]
+        axes.plot(grid, ceiling, color=INK, linewidth=1.4, linestyle=(0, (1, 1.5)))
+    for curve, style in curves:
+        dashes = tuple(float(d) for d in style.dash.split())
+        tpr = np.maximum(curve.tpr, _FLOOR)
+        axes.plot(curve.fpr, tpr, color=style.colour, linewidth=style.width, linestyle=(0, dashes or None))
+        if style.colour == ACCENT:
+            axes.fill_between(
+                curve.fpr, np.maximum(curve.low, _FLOOR), curve.high, color=ACCENT, alpha=0.18, linewidth=0
+            )
+    axes.set(xscale="log", yscale="log", xlim=(_FLOOR, 1), ylim=(_FLOOR, 1.02))
+    axes.set_xlabel("Outsiders wrongly flagged (FPR)")
+    axes.set_ylabel("Members correctly flagged (TPR)")
+    _percent_ticks(axes)
+    return _svg(figure, "ROC curves on logarithmic axes")
+
+
+def privacy_utility(points: Sequence[Point], limit: float | None) -> str:
+    """Held-out accuracy against the strongest attack's TPR at 1 % FPR, with error bars, as SVG.
+
+    Args:
+        points: candidates; the number stands inside the marker.
+        limit: the policy's limit on the horizontal axis, when there is one.
+    """
+    figure, axes = _figure(5.4, 3.5)
+    for point in points:
+        x, y, colour = point.leakage, point.accuracy, VERDICT_COLOURS[point.verdict]
+        across, up = [[x.value - x.low], [x.high - x.value]], [[y.value - y.low], [y.high - y.value]]
+        axes.errorbar(
+            100 * x.value, 100 * y.value, xerr=100 * np.array(across), yerr=100 * np.array(up),
+            fmt="none", ecolor=colour, elinewidth=1.3, capsize=3,
+        )  # fmt: skip
+        axes.plot(100 * x.value, 100 * y.value, "o", color=colour, markersize=13, markeredgecolor="white")
+        axes.annotate(
+            str(point.number), (100 * x.value, 100 * y.value),
+            ha="center", va="center_baseline", color="white", fontsize=9, fontweight="bold",
+        )  # fmt: skip
+    axes.axvline(100 * NOMINAL_FPR, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+    _note(axes, 100 * NOMINAL_FPR, "guessing")
+    if limit is not None:
+        axes.axvline(100 * limit, color=VERDICT_COLOURS["FAIL"], linewidth=1, linestyle=(0, (1, 1.5)))
+        _note(axes, 100 * limit, "limit")
+    axes.margins(0.08)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("Members flagged by the strongest attack at 1 % FPR (%)")
+    axes.set_ylabel("Accuracy on held-out data (%)")
+    return _svg(figure, "Held-out accuracy against membership leakage")
+
+
+def picture(image: Float64, bounds: tuple[float, float]) -> str:
+    """An image (height, width) as a PNG data URI in grey, `bounds` being black and white."""
+    from matplotlib.image import imsave
+
+    buffer = io.BytesIO()
+    nothing: dict[Any, Any] = {"Software": None}
+    low, high = bounds
+    imsave(buffer, image, cmap="gray", vmin=low, vmax=high, format="png", metadata=nothing)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        return figure, figure.add_subplot()
+
+
+def _percent_ticks(axes: Axes) -> None:
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(FixedLocator([0.001, 0.01, 0.1, 1]))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(FuncFormatter(lambda rate, _: f"{100 * rate:g} %"))
+
+
+def _note(axes: Axes, x: float, text: str) -> None:
+    axes.annotate(
+        text, (x, 1), xycoords=("data", "axes fraction"), xytext=(4, -2), textcoords="offset points",
+        va="top", fontsize=9, color=MUTED,
+    )  # fmt: skip
+
+
+def _svg(figure: Figure, label: str) -> str:
+    from matplotlib import rc_context
+
+    buffer = io.StringIO()
+    nothing: dict[Any, Any] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with rc_context({**_STYLE, "svg.hashsalt": label}):
+        figure.savefig(buffer, format="svg", metadata=nothing, transparent=True)
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    used = set(re.findall(r"#([\w.-]+)", svg))
+    svg = re.sub(r' id="([\w.-]+)"', lambda m: m[0] if m[1] in used else "", svg)
+    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)  # not needed inside HTML
+    svg = re.sub(r"<!--.*?-->\n?", "", svg, flags=re.DOTALL)
+    head, _, body = svg.partition(">")
+    head = re.sub(r' (width|height|version)="[^"]*"', "", head)
+    return f'{head} role="img" aria-label="{label}">{body}'

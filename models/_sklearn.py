@@ -1,0 +1,94 @@
+"""What the scikit-learn recipes share: the model border, and storage through skops instead of pickle."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from ..harness.errors import UsageError
+from ..harness.types import Float32, Float64, Ints, TrainingData
+
+if TYPE_CHECKING:
+    from sklearn.base import ClassifierMixin
+
+_Estimator = TypeVar("_Estimator")
+
+CLIP = 1e-7
+"""Probabilities are clipped to [CLIP, 1 - CLIP] before their logarithm is taken."""
+
+FILE = "model.skops"
+
+
+class SklearnModel:
+    """A fitted scikit-learn classifier. Records of any shape are flattened."""
+
+    def __init__(self, estimator: ClassifierMixin, n_classes: int) -> None:
+        """Wrap `estimator`, whose `classes_` may lack some of the `n_classes` labels."""
+        self.estimator = estimator
+        self.n_classes = n_classes
+
+    def probabilities(self, x: Float32) -> Float64:
+        """float64 (n, classes); 0 for a class that was not in the training rows."""
+        probabilities = np.zeros((len(x), self.n_classes))
+        probabilities[:, self.estimator.classes_] = self.estimator.predict_proba(flat(x))
+        return probabilities
+
+    def logits(self, x: Float32) -> Float32:
+        """Logarithms of the clipped probabilities: float32 (n, classes)."""
+        return np.log(np.clip(self.probabilities(x), CLIP, 1 - CLIP)).astype(np.float32)
+
+    def save(self, folder: Path) -> None:
+        """Write `model.skops`: arrays and a JSON schema in a zip file.
+
+        The bytes differ from one call to the next, because skops names its parts by memory address.
+        """
+        import skops.io
+
+        skops.io.dump(self.estimator, folder / FILE, compression=zipfile.ZIP_DEFLATED)
+
+
+def flat(x: Float32) -> Float32:
+    """Records (n, *shape) as rows: float32 (n, features)."""
+    return x.reshape(len(x), -1)
+
+
+def training_rows(data: TrainingData, rows: Ints) -> tuple[Float32, Ints]:
+    """Flattened records and labels of `rows`.
+
+    Raises:
+        UsageError: the rows hold one class only.
+    """
+    x, y = flat(data.x[rows]), data.y[rows]
+    if len(np.unique(y)) < 2:
+        raise UsageError(f"{len(rows)} training rows hold classes {y[:1].tolist()}: must hold at least two")
+    return x, y
+
+
+def load_estimator(folder: Path, expected: type[_Estimator], trusted: tuple[str, ...]) -> _Estimator:
+    """Read an estimator back, building no object of a type that is not listed.
+
+    Args:
+        folder: where `SklearnModel.save` wrote.
+        expected: class of the estimator.
+        trusted: full names of the types allowed beside those that skops itself holds to be safe.
+
+    Raises:
+        UsageError: the file cannot be read, asks for another type or holds another estimator.
+    """
+    import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    path = folder / FILE
+    try:
+        estimator = skops.io.load(path, trusted=list(trusted))
+    except UntrustedTypesFoundException as error:
+        asked = ", ".join(sorted(set(skops.io.get_untrusted_types(file=path)) - set(trusted)))
+        raise UsageError(f"{path}: holds types that are not trusted: {asked}") from error
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise UsageError(f"{path}: cannot be read ({error})") from error
+    if type(estimator) is not expected:
+        raise UsageError(f"{path}: holds a {type(estimator).__name__}, expected a {expected.__name__}")
+    return estimator

@@ -1,0 +1,169 @@
+"""The torch half of the torch recipes; importing it imports torch.
+
+Everything runs on one thread: small models train faster so, and sums keep their order, so bytes repeat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ..harness.errors import UsageError
+from ..harness.seeds import derive
+from ..harness.types import Float32, Ints, TrainingData
+
+if TYPE_CHECKING:
+    from art.estimators.classification import PyTorchClassifier
+
+Loop = Callable[[nn.Module, Tensor, Tensor], None]
+"""Trains a module in place on records (n, *shape) and labels (n,)."""
+
+FILE = "model.safetensors"
+
+
+class TorchRecipe(Protocol):
+    """What the functions here need of a torch recipe."""
+
+    @property
+    def epochs(self) -> int: ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def learning_rate(self) -> float: ...
+
+    @property
+    def momentum(self) -> float: ...
+
+    @property
+    def weight_decay(self) -> float: ...
+
+    @property
+    def optimizer(self) -> Literal["sgd", "adam"]: ...
+
+    def untrained(self, shape: tuple[int, ...], n_classes: int, seed: int) -> nn.Module:
+        """Freshly initialised module from records (n, *shape) to logits (n, n_classes)."""
+
+    def optimizer_for(self, module: nn.Module) -> torch.optim.Optimizer:
+        """The recipe's optimiser over the parameters of `module`."""
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch on one thread, then give the caller's number of threads back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class TorchModel:
+    """A trained module whose output is logits; its weights no longer change."""
+
+    def __init__(self, module: nn.Module, shape: tuple[int, ...], n_classes: int) -> None:
+        """Take over `module`, which maps float32 (n, *shape) to logits (n, n_classes)."""
+        self.module = module.eval().requires_grad_(False)
+        self.module.zero_grad(set_to_none=True)
+        self.shape = shape
+        self.n_classes = n_classes
+
+    def logits(self, x: Float32) -> Float32:
+        """Raw scores: float32 (n, classes)."""
+        with one_thread(), torch.inference_mode():
+            scores: Float32 = self.module(torch.tensor(x)).numpy()
+        return scores
+
+    def class_gradient(self, x: Float32, labels: Ints) -> Float32:
+        """Gradient of the softmax probability of `labels[i]` at `x[i]`, by ART: float32 (n, *shape)."""
+        with one_thread():
+            gradient: Float32 = self._art.class_gradient(np.array(x), label=np.asarray(labels))[:, 0]
+        return gradient
+
+    def save(self, folder: Path) -> None:
+        """Write `model.safetensors`: the module's parameters by name."""
+        save_file(self.module.state_dict(), folder / FILE)
+
+    @cached_property
+    def _art(self) -> PyTorchClassifier:
+        from art.estimators.classification import PyTorchClassifier
+
+        return PyTorchClassifier(
+            model=nn.Sequential(self.module, nn.Softmax(dim=1)),
+            loss=nn.NLLLoss(),  # required by the constructor; class gradients use none
+            input_shape=self.shape,
+            nb_classes=self.n_classes,
+            device_type="cpu",
+        )
+
+
+def mlp(widths: Sequence[int], activation: str, seed: int) -> nn.Sequential:
+    """Linear layers between `widths`, initialised by torch's rule; the global generator is left as it was."""
+    nonlinear = {"relu": nn.ReLU, "tanh": nn.Tanh}[activation]
+    layers: list[nn.Module] = [nn.Flatten()]
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive(seed, "weights"))
+        for inputs, units in pairwise(widths):
+            layers += [nn.Linear(inputs, units), nonlinear()]
+    return nn.Sequential(*layers[:-1])
+
+
+def optimizer_of(recipe: TorchRecipe, module: nn.Module) -> torch.optim.Optimizer:
+    """The optimiser that the recipe names, over the parameters of `module`."""
+    parameters = module.parameters()
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay)
+    return torch.optim.SGD(parameters, recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+
+
+def fit_by(loop: Loop, recipe: TorchRecipe, data: TrainingData, rows: Ints, seed: int) -> TorchModel:
+    """Build the module, let `loop` train it on `rows` of `data`, and return the model."""
+    module = recipe.untrained(data.shape, data.n_classes, seed)
+    # Indexing by rows copies: the tensors never share memory with the caller's arrays.
+    x, y = torch.from_numpy(data.x[rows]), torch.from_numpy(data.y[rows])
+    with one_thread():
+        loop(module, x, y)
+    return TorchModel(module, data.shape, data.n_classes)
+
+
+def plain_loop(recipe: TorchRecipe, seed: int) -> Loop:
+    """Minibatch descent on the mean cross-entropy, the records in a new order each epoch."""
+
+    def loop(module: nn.Module, x: Tensor, y: Tensor) -> None:
+        optimizer = recipe.optimizer_for(module)
+        generator = torch.Generator().manual_seed(derive(seed, "batches"))
+        for _ in range(recipe.epochs):
+            for batch in torch.split(torch.randperm(len(y), generator=generator), recipe.batch_size):
+                optimizer.zero_grad()
+                torch.autograd.backward(nn.functional.cross_entropy(module(x[batch]), y[batch]))
+                optimizer.step()
+
+    return loop
+
+
+def load(recipe: TorchRecipe, folder: Path, shape: tuple[int, ...], n_classes: int) -> TorchModel:
+    """Read the parameters into a module of the recipe.
+
+    Raises:
+        UsageError: the file cannot be read, or holds parameters of another architecture.
+    """
+    module = recipe.untrained(shape, n_classes, seed=0)
+    path = folder / FILE
+    try:
+        module.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{path}: not parameters of {recipe} for records of {shape}: {reason}") from error
+    return TorchModel(module, shape, n_classes)

@@ -1,0 +1,39 @@
+"""The catalogue: everything in it resolves, third parties join by entry point."""
+
+import dataclasses
+
+import pytest
+from privassay.harness import catalog
+from privassay.harness.errors import UsageError
+
+ALL = [(kind, name) for kind in catalog.KINDS for name in catalog.targets(kind)]
+
+
+@pytest.mark.parametrize(("kind", "name"), ALL)
+def test_every_component_resolves_to_a_frozen_dataclass(kind, name):
+    component = catalog.resolve(kind, name, "test")
+    assert dataclasses.is_dataclass(component)
+    assert component.__dataclass_params__.frozen
+    assert component.__doc__
+    made = catalog.build(kind, name, {}, "test")
+    assert catalog.identity(made, name).parameters == dataclasses.asdict(made)
+
+
+def test_parameters_are_checked_strictly():
+    with pytest.raises(UsageError, match=r"max_iter='5': must be a whole number"):
+        catalog.build("attacks", "art_miface", {"max_iter": "5"}, "here")
+    with pytest.raises(UsageError, match=r"here: max_iter=-1: must be > 0"):
+        catalog.build("attacks", "art_miface", {"max_iter": -1}, "here")
+
+
+class Point:
+    def __init__(self, name, value):
+        self.name, self.value = name, value
+
+
+def test_taken_name_is_refused_and_both_are_named(monkeypatch):
+    catalog.targets.cache_clear()
+    monkeypatch.setattr(catalog, "entry_points", lambda group: [Point("lira", "other.package:LiRA")])
+    with pytest.raises(UsageError, match=r"other.package:LiRA.*'lira' is taken by privassay.attacks"):
+        catalog.targets("attacks")
+    catalog.targets.cache_clear()

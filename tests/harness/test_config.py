@@ -1,0 +1,79 @@
+"""Experiment files: what is accepted, and the one line that each mistake gets."""
+
+import pytest
+from privassay.harness import config, plan
+from privassay.harness.errors import UsageError
+from privassay.tests.support.experiments import write
+
+
+def test_defaults_and_candidates(tmp_path):
+    loaded = config.load(write(tmp_path))
+    assert loaded.candidate_pairs() == [("mlp", "none"), ("mlp", "output_perturbation")]
+    assert loaded.metrics.level == 0.95
+    assert config.load(write(tmp_path, candidates=["mlp/none"])).candidate_pairs() == [("mlp", "none")]
+
+
+def test_overrides_are_yaml_values(tmp_path):
+    loaded = config.load(write(tmp_path), ["pool.models=8", "metrics.fprs=[0.05]", "models.mlp.hidden=[4, 4]"])
+    assert loaded.pool.models == 8
+    assert loaded.metrics.fprs == (0.05,)
+    assert loaded.models["mlp"]["hidden"] == [4, 4]
+
+
+@pytest.mark.parametrize("override", ["pool.models", "=3", "name.x=1", "pool..models=1"])
+def test_bad_override(tmp_path, override):
+    with pytest.raises(UsageError, match="--set"):
+        config.load(write(tmp_path), [override])
+
+
+BAD = {
+    "misspelt key": ({"metrics": {"resample": 100}}, "metrics: unknown key 'resample', did you mean 'resamples'"),
+    "misspelt section": ({"atacks": {}}, "unknown key 'atacks', did you mean 'attacks'"),
+    "missing section": ({"attacks": None}, "key 'attacks' is missing"),
+    "wrong type": ({"pool__models": "many"}, "pool.models='many': must be a whole number"),
+    "percent for fraction": ({"metrics__fprs": [1.0]}, "fractions between 0 and 1"),
+    "unknown attack": ({"attacks__lirra": {}}, "unknown attack 'lirra', did you mean 'lira'?"),
+    "unknown defence": ({"defenses__dpsgd": {}}, "unknown defense 'dpsgd', did you mean 'dp_sgd'?"),
+    "unknown model": ({"models__mlp__component": "torch_mpl"}, "unknown model 'torch_mpl', did you mean 'torch_mlp'?"),
+    "unknown data": ({"data": {"component": "digit"}}, "unknown dataset 'digit', did you mean 'digits'?"),
+    "misspelt parameter": (
+        {"models__mlp__epohcs": 3},
+        "models.mlp: unknown key 'epohcs', did you mean 'epochs'",
+    ),
+    "parameter of wrong type": ({"models__mlp__epochs": "ten"}, "models.mlp: epochs='ten': must be a whole number"),
+    "parameter out of range": ({"models__mlp__epochs": 0}, "models.mlp: epochs=0: must be > 0"),
+    "unknown candidate": ({"candidates": ["mlp/dp"]}, "candidates: 'mlp/dp' is not MODEL/DEFENSE"),
+    "release is no candidate": ({"release": "mlp/dp_sgd"}, "release: 'mlp/dp_sgd' is not a candidate"),
+    "odd pool": ({"pool__models": 5}, "pool.models=5: must be an even number"),
+    "too few records": ({"pool__records": 1796}, "fewer than the 1806 that the split needs"),
+    "more targets than models": ({"pool__targets": 99}, "pool.targets=99: must be at most pool.models=6"),
+    "missing policy": ({"policy": "nowhere.yaml"}, "nowhere.yaml: cannot be read"),
+    "name with slash": ({"attacks__a/b": {"component": "loss"}}, "attacks.a/b: names may hold"),
+    "defence that does not fit": (
+        {"models": {"forest": {"component": "sklearn_random_forest"}}, "defenses": {"dp_sgd": {}}},
+        "candidate forest/dp_sgd: DP-SGD is not available for sklearn recipes",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD.values(), ids=BAD.keys())
+def test_each_mistake_is_one_line(tmp_path, changes, message):
+    path = write(tmp_path, **changes)
+    with pytest.raises(UsageError) as error:
+        plan.make(path)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert (
+        "tiny.yaml" in str(error.value)
+        or "pool." in str(error.value)
+        or "digits" in str(error.value)
+        or ("nowhere" in str(error.value))
+    )
+
+
+def test_run_id_is_for_results_only(tmp_path):
+    first = plan.make(write(tmp_path)).run_id
+    assert plan.make(write(tmp_path)).run_id == first
+    assert plan.make(write(tmp_path), ["description=other words"]).run_id == first
+    assert plan.make(write(tmp_path), ["models.mlp.epochs=21"]).run_id != first
+    assert plan.make(write(tmp_path), ["seed=1"]).run_id != first

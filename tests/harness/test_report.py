@@ -1,0 +1,371 @@
+"""The report shows what the evidence says, survives bad files and hostile names, and promises nothing."""
+
+import base64
+import json
+import math
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from privassay.harness import evidence as ev
+from privassay.harness import report, report_figures, wording
+from privassay.harness.errors import InfrastructureError, UsageError
+from privassay.harness.types import Estimate, PrivacyClaim, Verdict
+from privassay.tests.support import evidence_example as example
+from scipy.stats import norm
+
+FORBIDDEN = re.compile(r"compliant|certified|anonymous|guarantee|proves|\bsafe\b", re.IGNORECASE)
+
+
+def page(folder):
+    return report.render(ev.read(folder / "evidence.json"), folder)
+
+
+@pytest.fixture(scope="module")
+def unchanged(_example_run_once):
+    """The example's page, rendered once."""
+    return page(_example_run_once)
+
+
+def text_of(html):
+    """Visible text, white space joined."""
+    body = re.sub(r"(?s)<(style|head)>.*?</\1>", " ", html)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body).replace("&nbsp;", " "))
+
+
+def change(folder, **fields):
+    """Rewrite the evidence with other fields."""
+    run = ev.read(folder / "evidence.json").model_copy(update=fields)
+    ev.write(run, folder / "evidence.json")
+    return run
+
+
+def test_sections_stand_in_the_agreed_order(unchanged):
+    html = unchanged
+    titles = """Verdicts|The strongest attack|Candidates|Privacy against utility|ROC curves|Model inversion
+        |Every attack|Coverage|Assumptions and limits|Provenance|Glossary"""
+    order = ["<h1>FAIL</h1>", *(f">{title.strip()}" for title in titles.split("|"))]
+    places = [html.index(mark) for mark in order]
+    assert places == sorted(places)
+
+
+def test_nothing_outside_the_file_is_referenced(unchanged):
+    html = unchanged
+    assert "http:" not in html
+    assert "https:" not in html
+    assert "<script" not in html
+    assert all(src.startswith("data:image/png;base64,") for src in re.findall(r'src="([^"]*)"', html))
+    assert all(href.startswith("#") for href in re.findall(r'href="([^"]*)"', html))
+    assert len(html.encode()) < 1_500_000
+
+
+def test_no_promise_is_made_in_report_or_summary(example_run, unchanged):
+    run = ev.read(example_run / "evidence.json")
+    assert run.provenance.packages["safetensors"]  # a name that only contains a forbidden word is fine
+    for shown in (unchanged, report.summary_markdown(run)):
+        assert FORBIDDEN.findall(shown) == []
+        assert "vidence for the attacks listed" in shown
+        assert "not legal advice" in shown
+
+
+def test_same_evidence_gives_the_same_bytes(example_run, unchanged):
+    assert page(example_run) == unchanged
+
+
+def test_strongest_attack_in_plain_words(unchanged):
+    text = text_of(unchanged)
+    rate = example.candidates()[0].attacks[0].metrics["tpr_at_fpr_0.01"]
+    value, low, high = (round(1000 * r) for r in (rate.value, rate.low, rate.high))
+    assert (
+        f"Of 1000 training members, an attacker with probability access correctly flags {value} "
+        f"(interval {low} to {high}), and wrongly flags 10 of 1000 outsiders."
+    ) in text
+    assert "14 reference models; query budget 1" in text
+    assert "no measurable advantage" not in text.split("mlp/dp_sgd")[0]
+
+
+def test_every_status_and_threat_model_is_shown(unchanged):
+    text = text_of(unchanged)
+    assert "error ValueError: attack model saw one class only" in text
+    assert "not run the model has no input gradients" in text
+    assert text.count("knows members") >= 3
+    assert "Attribute inference NOT TESTED" in text
+    assert "Membership inference TESTED lira (3 of 3 candidates)" in text
+    assert "art_black_box (2 of 3 candidates)" in text
+    assert "AML.T0024.000" in text
+
+
+def test_names_from_the_user_are_escaped(example_run):
+    evil = '<script>alert("x")'
+    run = ev.read(example_run / "evidence.json")
+    first = run.candidates[0]
+    attack = first.attacks[0].model_copy(update={"id": evil})
+    broken = example.failed(first.attacks[1], "error", evil)
+    hostile = first.model_copy(update={"id": evil, "model": "$\\frac", "attacks": (attack, broken)})
+    shown = ev.Evidence.model_validate(
+        {**run.model_dump(), "candidates": [hostile], "experiment": {"name": evil},
+         "verdicts": [example.verdict(hostile, Verdict.FAIL).model_copy(update={"reason": evil})]}
+    )  # fmt: skip
+    html = report.render(shown, example_run)
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;") > 5
+    assert "<script" not in report.summary_markdown(shown)
+
+
+def test_a_changed_file_is_named_and_not_used(example_run, unchanged):
+    path = "release/curves/mlp/none/lira.json"
+    (example_run / path).write_text((example_run / path).read_text().replace("0.001", "0.002"))
+    after = text_of(page(example_run))
+    assert "lira: curve not drawn (digest differs from the evidence: not used)" in after
+    assert f"{path} digest differs from the evidence: not used" in after
+    assert "digest differs" not in unchanged
+
+
+@pytest.mark.parametrize("path", ["release/curves/mlp/dp_sgd/loss.json", "release/pictures/mlp/none/art_miface.npz"])
+def test_a_missing_file_is_a_line_not_a_crash(example_run, path):
+    (example_run / path).unlink()
+    assert text_of(page(example_run)).count("missing or unreadable (No such file or directory)") == 2
+
+
+def test_restricted_files_are_never_opened(example_run):
+    secret = example_run / "restricted/scores/mlp/none/lira.npz"
+    secret.unlink()
+    secret.mkdir()  # opening it would fail, and say so
+    text = text_of(page(example_run))
+    assert "restricted/scores/mlp/none/lira.npz restricted: not opened" in text
+    assert "Is a directory" not in text
+
+
+def test_restricted_pictures_are_not_shown(example_run):
+    run = ev.read(example_run / "evidence.json")
+    moved = tuple(
+        a.model_copy(update={"path": a.path.replace("release", "restricted"), "restricted": True})
+        if "pictures" in a.path else a for a in run.artifacts
+    )  # fmt: skip
+    change(example_run, artifacts=moved)
+    html = page(example_run)
+    assert "<img" not in html
+    assert "Pictures are restricted" in html
+
+
+@pytest.mark.parametrize("path", ["release/curves/../../../secret.json", "release/link.json"])
+def test_a_listed_path_cannot_lead_out_of_the_released_files(example_run, path):
+    outside = example_run.parent / "secret.json"
+    outside.write_text("{}")
+    (example_run / "release/link.json").symlink_to(example_run / "restricted/scores/mlp/none/lira.npz")
+    change(example_run, artifacts=(ev.Artifact(path=path, sha256=ev.file_sha256(outside), restricted=False),))
+    text = text_of(page(example_run))
+    assert f"{path} lies outside the evidence folder: not opened" in text or f"{path} restricted: not opened" in text
+
+
+def rewrite(folder, path, content):
+    """Replace a file and its digest in the evidence."""
+    (folder / path).write_bytes(content)
+    artifacts = ev.read(folder / "evidence.json").artifacts
+    change(folder, artifacts=tuple(example.artifact(folder, folder / a.path) for a in artifacts))
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"not json", "Invalid JSON"),
+        (b'{"fpr": [0.1, 1], "tpr": [0.1, 1], "low": [0.1], "high": [0.1, 1]}', "differ in length"),
+        (b'{"fpr": [0.1, 1], "tpr": [0.1, 7], "low": [0.1, 1], "high": [0.1, 1]}', "less than or equal to 1"),
+    ],
+)
+def test_a_file_that_is_no_curve_is_a_line(example_run, content, why):
+    rewrite(example_run, "release/curves/mlp/none/lira.json", content)
+    assert re.search(rf"lira: curve not drawn \(not a ROC curve: [^<]*{why}", page(example_run))
+
+
+def pictures(tmp_path, shape):
+    path = tmp_path / "pictures.npz"
+    values = np.zeros((2, *shape))
+    np.savez(path, labels=np.arange(2), reconstruction=values, baseline=values, bounds=np.array([0.0, 1.0]))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (64,)])
+def test_square_records_are_shown_as_images(example_run, tmp_path, shape):
+    rewrite(example_run, "release/pictures/mlp/none/art_miface.npz", pictures(tmp_path, shape))
+    found = re.findall(r'src="data:image/png;base64,([^"]*)"', page(example_run))
+    assert len(found) == 2 * 2 + 2 * 10  # two classes here, ten for the other candidate
+    assert all(base64.b64decode(data).startswith(b"\x89PNG") for data in found)
+
+
+@pytest.mark.parametrize("shape", [(30,), (3, 8, 8)])
+def test_other_records_are_said_not_to_be_images(example_run, tmp_path, shape):
+    rewrite(example_run, "release/pictures/mlp/none/art_miface.npz", pictures(tmp_path, shape))
+    assert f"not an image: records of shape {shape}" in page(example_run)
+
+
+def test_a_file_that_is_no_archive_is_a_line(example_run):
+    rewrite(example_run, "release/pictures/mlp/none/art_miface.npz", b"PK\x03\x04 broken")
+    assert "Pictures not shown (not a file of reconstructions" in page(example_run)
+
+
+def test_metrics_that_are_not_known_are_shown(example_run):
+    run = ev.read(example_run / "evidence.json")
+    first = run.candidates[0]
+    metrics = {
+        **first.attacks[0].metrics,
+        "audited_epsilon": Estimate(1.234, 1.222, 1.246, 0.95, "", 16, "models"),
+    }
+    attack = first.attacks[0].model_copy(update={"metrics": metrics, "family": "attribute"})
+    change(example_run, candidates=(first.model_copy(update={"attacks": (*first.attacks[1:], attack)}),))
+    text = text_of(page(example_run))
+    assert "audited_epsilon" in text
+    assert "1.234 [1.222, 1.246]" in text
+    assert "Attribute inference TESTED" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"verdicts": ()}, "NO POLICY"),
+        ({"controls": example.controls("failed")}, "ERROR"),
+        ({"controls": example.controls("failed"), "verdicts": ()}, "ERROR"),
+    ],
+)
+def test_overall_verdict(example_run, changes, expected):
+    run = change(example_run, **changes)
+    assert wording.overall(run) == wording.overall(run, "mlp/dp_sgd") == expected
+    assert f"<h1>{expected}</h1>" in page(example_run)
+    assert report.summary_markdown(run).startswith(f"# {expected}: ")
+
+
+def test_each_candidate_has_its_own_verdict():
+    run = example.evidence()
+    assert [wording.overall(run, c.id) for c in run.candidates] == ["FAIL", "PASS", "INCONCLUSIVE"]
+    assert wording.overall(run) == "FAIL"
+    assert wording.overall(run.model_copy(update={"verdicts": run.verdicts[1:]})) == "INCONCLUSIVE"
+
+
+def test_a_run_without_controls_says_so(example_run):
+    change(example_run, controls=(), verdicts=())
+    assert "No control of the instrument was run" in page(example_run)
+
+
+def test_a_candidate_on_which_nothing_ran(example_run):
+    run = ev.read(example_run / "evidence.json")
+    dead = tuple(example.failed(a, "error", "out of memory") for a in run.candidates[0].attacks)
+    change(example_run, candidates=(run.candidates[0].model_copy(update={"attacks": dead}),), verdicts=())
+    text = text_of(page(example_run))
+    assert "No membership attack produced a result" in text
+    assert "Membership inference NO RESULT" in text
+
+
+def test_strongest_is_picked_by_the_lower_bound():
+    one = example.candidates()[0]
+    wide = Estimate(0.2, 0.01, 0.4, 0.95, "wide", 16, "models")
+    unsure = one.attacks[1].model_copy(update={"metrics": {"tpr_at_fpr_0.01": wide}})
+    found = wording.strongest(one.model_copy(update={"attacks": (unsure, one.attacks[0])}))
+    assert found.attack.id == "lira"
+    without = one.attacks[4]  # has AUC only
+    assert wording.strongest(one.model_copy(update={"attacks": (without,)})).metric == "auc"
+    assert wording.strongest(one.model_copy(update={"attacks": ()})) is None
+
+
+@pytest.mark.parametrize(
+    ("tpr", "fpr", "percents"),
+    [(0.01, 0.001, (9, 53, 91)), (0.05, 0.01, (5, 36, 83)), (0.6, 0.4, (1.5, 14, 60))],
+)
+def test_posterior_against_values_worked_by_hand(tpr, fpr, percents):
+    found = [100 * wording.posterior(prior, tpr, fpr) for prior in wording.PRIORS]
+    assert found == pytest.approx(percents, abs=0.5)
+
+
+def test_ceiling_of_a_claim_bounds_the_gaussian_mechanism():
+    """The optimal attack on a Gaussian mechanism of mu = 1 stays under its claim's ceiling and touches it."""
+    mu, epsilon = 1.0, 2.0
+    delta = norm.cdf(-epsilon / mu + mu / 2) - math.exp(epsilon) * norm.cdf(-epsilon / mu - mu / 2)
+    claim = replace(example.claim(), epsilon=epsilon, delta=float(delta))
+    fpr = np.linspace(1e-4, 1 - 1e-4, 4000)
+    gap = [wording.tpr_ceiling(claim, f) - norm.sf(norm.isf(f) - mu) for f in fpr]
+    assert min(gap) >= -1e-12
+    assert min(gap) < 1e-5
+
+
+def test_ceiling_at_the_ends():
+    claim: PrivacyClaim = replace(example.claim(), epsilon=0.0, delta=0.0)
+    assert wording.tpr_ceiling(claim, 0.3) == pytest.approx(0.3)
+    assert wording.tpr_ceiling(replace(claim, epsilon=1e6), 0.3) == 1.0
+
+
+def test_an_attack_beyond_the_claim_is_called_out(example_run):
+    run = ev.read(example_run / "evidence.json")
+    claim = replace(example.claim(), epsilon=0.1)
+    change(example_run, candidates=(run.candidates[0].model_copy(update={"claim": claim}),))
+    assert "the claim or its implementation is wrong" in page(example_run)
+
+
+def test_null_band_holds_attacks_that_guess():
+    members = outsiders = 300
+    rng = np.random.default_rng(5)
+    fpr = np.array([0.01, 0.1, 0.5])
+    low, high = report_figures.null_band(fpr, members, outsiders)
+    scores = np.sort(rng.random((4000, outsiders)), axis=1)[:, ::-1]
+    guesses = rng.random((4000, members))
+    for k, one_low, one_high in zip((3, 30, 150), low, high, strict=True):
+        tpr = (guesses > scores[:, [k]]).mean(axis=1)
+        inside = ((tpr >= one_low) & (tpr <= one_high)).mean()
+        assert 0.94 <= inside <= 0.99  # at least 95 %, a little more because counts are whole
+
+
+def test_write_takes_a_folder_or_the_file(example_run, tmp_path, unchanged):
+    report.write(example_run, tmp_path / "a.html")
+    report.write(example_run / "evidence.json", tmp_path / "b.html")
+    assert (tmp_path / "a.html").read_text() == (tmp_path / "b.html").read_text() == unchanged
+
+
+def test_write_says_in_one_line_what_is_wrong(example_run, tmp_path):
+    with pytest.raises(UsageError, match=r"evidence\.json: cannot be read"):
+        report.write(tmp_path / "nowhere" / "evidence.json", tmp_path / "a.html")
+    with pytest.raises(InfrastructureError, match="cannot be written"):
+        report.write(example_run, tmp_path / "nowhere" / "a.html")
+
+
+def big_run():
+    """30 candidates x 12 attacks with long, hostile names and rules that all fail."""
+    base, long = example.candidates(), "|<`*[&" * 40
+    found = []
+    for i in range(30):
+        attacks = tuple(a.model_copy(update={"id": f"{a.id}{n}{long}"}) for n in range(2) for a in base[i % 3].attacks)
+        found.append(base[i % 3].model_copy(update={"id": f"{long}{i}", "attacks": attacks}))
+    reason = {"reason": long * 20, "rule": long}
+    verdicts = tuple(example.verdict(c, Verdict.FAIL).model_copy(update=reason) for c in found for _ in range(5))
+    return example.evidence(tuple(found), verdicts=verdicts, experiment={"name": long}, run_id=long, created=long)
+
+
+def test_summary_fits_into_a_run_note():
+    run = big_run()
+    assert sum(len(c.attacks) for c in run.candidates) == 30 * 12
+    summary = report.summary_markdown(run)
+    assert 2000 < len(summary) <= 8000
+    assert "more candidates in report.html" in summary
+    assert "more findings in report.html" in summary
+    assert "not legal advice" in summary
+
+
+def test_summary_of_the_example_is_whole():
+    summary = report.summary_markdown(example.evidence())
+    rows = [line for line in summary.splitlines() if line.startswith("| mlp/")]
+    assert [row.split(" | ")[:2] for row in rows] == [
+        ["| mlp/none", "FAIL"], ["| mlp/output_perturbation", "INCONCLUSIVE"], ["| mlp/dp_sgd", "PASS"],
+    ]  # fmt: skip
+    assert "| art_black_box_told (knows members) |" in rows[2]
+    assert "more candidates" not in summary
+    assert "- FAIL mlp/none: mia-low-fpr, by lira: " in summary
+    assert json.dumps(summary)
+
+
+def test_a_large_run_stays_small_enough_to_preview(example_run):
+    """10 candidates x 12 attacks, each with its curve or its pictures."""
+    run = ev.read(example_run / "evidence.json")
+    none = run.candidates[0]
+    attacks = tuple(none.attacks[n % len(none.attacks)] for n in range(12))
+    found = tuple(none.model_copy(update={"id": f"mlp/none_{i}", "attacks": attacks}) for i in range(10))
+    html = report.render(run.model_copy(update={"candidates": found}), example_run)
+    assert html.count("<figure class") == 11
+    assert len(html.encode()) < 1_000_000

@@ -1,0 +1,228 @@
+"""A realistic run: three candidates, weak and strong attacks, every status, artefacts beside it."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+from privassay.harness import evidence as ev
+from privassay.harness.types import Estimate, PrivacyClaim, ThreatModel, Verdict
+from scipy.stats import norm
+from sklearn.datasets import load_digits
+
+POOL, MODELS, METHOD = 1198, 16, "bootstrap over models, then records (2000 draws)"
+
+
+def estimate(value, half=0.012, n=MODELS, over="models and records", method=METHOD):
+    return Estimate(value, value - half, min(value + half, 1.0), 0.95, method, n, over)
+
+
+def threat(access, knows_members=False, references=0, budget=1):
+    return ThreatModel(access, knows_members, references > 0, references, budget)
+
+
+def membership(attack_id, implementation, model, separation):
+    """Metrics of a binormal attack whose scores lie `separation` standard deviations apart."""
+    tpr = float(norm.sf(norm.isf(0.01) - separation))
+    metrics = {
+        "auc": estimate(float(norm.cdf(separation / np.sqrt(2)))),
+        "tpr_at_fpr_0.01": Estimate(tpr, 0.82 * tpr, 1.2 * tpr, 0.95, METHOD, MODELS, "models and records"),
+        "realised_fpr_at_fpr_0.01": estimate(0.0098, 0.0021),
+        "advantage": estimate(float(2 * norm.cdf(separation / 2) - 1), 0.011),
+    }
+    return ev.AttackResult(
+        id=attack_id, component=attack_id, family="membership", implementation=implementation,
+        threat_model=model, status="ok", reason="", metrics=metrics,
+    )  # fmt: skip
+
+
+def inversion(lift):
+    over = {
+        "n": 160,
+        "over": "models and classes",
+        "method": "bootstrap over models, then classes (2000 draws)",
+    }
+    metrics = {
+        "evaluation_accuracy": estimate(0.9 + lift, 0.04, **over),
+        "baseline_accuracy": estimate(0.9, 0.03, **over),
+        "lift": estimate(lift, 0.05, **over),
+        "nearest_member_gain": estimate(0.004, 0.013, **over),
+    }
+    return ev.AttackResult(
+        id="art_miface", component="art_miface", family="inversion", implementation="ART 1.20.1 MIFace",
+        threat_model=threat("gradients", budget=1000), status="ok", reason="", metrics=metrics,
+    )  # fmt: skip
+
+
+def attacks(strength, broken=None, inverted=True):
+    """The quickstart's attacks with LiRA at `strength`; `broken` ends in an error."""
+    found = [
+        membership("lira", "privassay", threat("probabilities", references=14), strength),
+        membership("loss", "privassay", threat("probabilities"), strength / 6),
+        membership(
+            "art_black_box",
+            "ART 1.20.1 MembershipInferenceBlackBox",
+            threat("probabilities", references=14),
+            0.07,
+        ),
+        membership(
+            "art_black_box_told",
+            "ART 1.20.1 MembershipInferenceBlackBox",
+            threat("probabilities", True),
+            0.10,
+        ),
+        membership("label_gap", "ART 1.20.1 MembershipInferenceBlackBoxRuleBased", threat("labels"), 0.02),
+    ]
+    del found[-1].metrics["tpr_at_fpr_0.01"], found[-1].metrics["realised_fpr_at_fpr_0.01"]
+    found = [failed(a, "error", "ValueError: attack model saw one class only") if a.id == broken else a for a in found]
+    miface = inversion(0.02)
+    return (*found, miface if inverted else failed(miface, "not_run", "the model has no input gradients"))
+
+
+def failed(attack, status, reason):
+    return attack.model_copy(update={"status": status, "reason": reason, "metrics": {}})
+
+
+def claim():
+    return PrivacyClaim(
+        2.98, 1e-5, "record", "add_or_remove_one", "poisson", "pld",
+        "PoissonSampled(0.107, Gaussian(1.43)) x 280",
+        ("batches were drawn by Poisson sampling, as observed", "one record belongs to one person"),
+    )  # fmt: skip
+
+
+def candidate(defense, kind, utility, found, formal=None):
+    train, heldout = utility
+    over = {"n": MODELS, "over": "models", "method": "t interval over models"}
+    return ev.Candidate(
+        id=f"mlp/{defense}", model="mlp", defense=defense, guarantee=kind, claim=formal, attacks=found,
+        utility={
+            "train_accuracy": estimate(train, 0.004, **over),
+            "heldout_accuracy": estimate(heldout, 0.006, **over),
+        },
+    )  # fmt: skip
+
+
+def verdict(subject, outcome, limit=0.03, attack_id="lira"):
+    found = next((a for a in subject.attacks if a.id == attack_id), None)
+    value = found.metrics.get("tpr_at_fpr_0.01") if found else None
+    words = {"PASS": "upper end at or under", "FAIL": "lower end over"}.get(outcome.value, "which holds")
+    interval = f"95 % interval {value.low:.4g} to {value.high:.4g}, " if value else ""
+    metric = f"mia/{attack_id}/tpr_at_fpr_0.01"
+    return ev.RuleVerdict(
+        candidate=subject.id,
+        rule="mia-low-fpr",
+        metric=metric,
+        verdict=outcome,
+        attack=attack_id,
+        estimate=value,
+        limit=limit,
+        reason=f"{metric}: {interval}{words} the limit {limit:g}; largest of 5 attacks",
+    )
+
+
+def controls(status="passed"):
+    return (
+        ev.Control(
+            id="shuffled_membership",
+            expectation="AUC interval contains 0.5",
+            status="passed",
+            reason="",
+            metrics={"auc": estimate(0.501)},
+        ),
+        ev.Control(
+            id="planted_overfit",
+            expectation="LiRA AUC above 0.8",
+            status=status,
+            reason="" if status == "passed" else "AUC 0.61 does not reach 0.8",
+            metrics={"auc": estimate(0.93)},
+        ),
+    )
+
+
+def provenance():
+    return ev.Provenance(
+        code={"version": "0.1.0", "commit": "710dd3b7c1a94e6f", "dirty": False},
+        packages={"torch": "2.13.0", "safetensors": "0.6.2", "scikit-learn": "1.9.1"},
+        machine={"python": "3.11.9", "system": "Linux", "cpus": 2, "gpu": None},
+        seeds={"root": 0},
+        data=ev.DataRecord(
+            name="digits",
+            sha256="a" * 64,
+            licence="CC BY 4.0",
+            public=True,
+            records=1797,
+            shape=(64,),
+            classes=10,
+            pool=POOL,
+            auxiliary=599,
+            split_sha256="b" * 64,
+        ),
+    )
+
+
+def candidates():
+    return (
+        candidate("none", "none", (1.0, 0.968), attacks(0.85)),
+        candidate("dp_sgd", "formal", (0.921, 0.911), attacks(0.06, inverted=False), claim()),
+        candidate("output_perturbation", "heuristic", (0.992, 0.957), attacks(0.42, broken="art_black_box")),
+    )
+
+
+def evidence(found=None, **changes):
+    """Evidence without artefacts; `changes` replace whole fields."""
+    found = candidates() if found is None else found
+    outcomes = (Verdict.FAIL, Verdict.PASS, Verdict.INCONCLUSIVE)
+    fields = {
+        "schema_version": "1", "run_id": "3f9c2a17d0b4", "created": "2026-11-21T22:04:11+00:00",
+        "experiment": {"name": "quickstart", "data": "digits", "models": ["mlp"], "targets": MODELS},
+        "provenance": provenance(), "candidates": found, "controls": controls(), "policy_sha256": "c" * 64,
+        "verdicts": tuple(verdict(c, o) for c, o in zip(found, outcomes, strict=False)), "artifacts": (),
+    }  # fmt: skip
+    return ev.Evidence(**{**fields, **changes})
+
+
+def build(folder: Path) -> ev.Evidence:
+    """Write a whole run into `folder` and return its evidence."""
+    run = evidence()
+    for one in run.candidates:
+        for attack in one.attacks:
+            if attack.status == "ok" and attack.family == "membership":
+                _write_curve(folder / f"release/curves/{one.id}/{attack.id}.json", attack.metrics["auc"].value)
+                _write(folder / f"restricted/scores/{one.id}/{attack.id}.npz", b"per-record scores: never opened")
+            elif attack.status == "ok":
+                _write_pictures(folder / f"release/pictures/{one.id}/{attack.id}.npz")
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    run = run.model_copy(update={"artifacts": tuple(artifact(folder, file) for file in files)})
+    ev.write(run, folder / "evidence.json")
+    return run
+
+
+def artifact(folder: Path, file: Path) -> ev.Artifact:
+    path = file.relative_to(folder).as_posix()
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return ev.Artifact(path=path, sha256=digest, restricted=path.startswith("restricted/"))
+
+
+def _write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def _write_curve(path, auc):
+    fpr = np.logspace(-3, 0, 61)
+    tpr = norm.sf(norm.isf(fpr) - np.sqrt(2) * norm.ppf(auc))
+    curve = {"fpr": fpr, "tpr": tpr, "low": 0.85 * tpr, "high": np.minimum(1.15 * tpr, 1)}
+    _write(path, json.dumps({k: np.round(v, 6).tolist() for k, v in curve.items()}).encode())
+
+
+def _write_pictures(path):
+    digits = load_digits()
+    x = digits.images / 16
+    baseline = np.stack([x[digits.target == c].mean(axis=0) for c in range(10)])
+    noise = np.random.default_rng(0).normal(0, 0.12, baseline.shape)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(
+        path, labels=np.arange(10), baseline=baseline, bounds=np.array([0.0, 1.0]),
+        reconstruction=np.clip(baseline + noise, 0, 1).reshape(10, 64),
+    )  # fmt: skip
