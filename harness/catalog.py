@@ -13,6 +13,7 @@ import importlib
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from pydantic import ConfigDict, create_model
@@ -66,6 +67,12 @@ def targets(kind: Kind) -> dict[str, str]:
             )
         found[point.name] = point.value
     return dict(sorted(found.items()))
+
+
+def experiments() -> dict[str, str]:
+    """Experiment files that come with the package: name to path."""
+    folder = Path(__file__).resolve().parents[1] / "experiments"
+    return {path.stem: str(path) for path in sorted(folder.glob("*.yaml"))}
 
 
 def resolve(kind: Kind, name: str, source: str) -> type[Any]:

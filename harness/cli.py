@@ -115,8 +115,9 @@ def _log(arguments: argparse.Namespace) -> int:
 def _list(arguments: argparse.Namespace) -> int:
     from . import catalog
 
-    kinds = [arguments.kind] if arguments.kind else list(catalog.KINDS)
-    found = {kind: catalog.targets(kind) for kind in kinds}
+    everything: dict[str, dict[str, str]] = {kind: catalog.targets(kind) for kind in catalog.KINDS}
+    everything["experiments"] = catalog.experiments()
+    found = {kind: everything[kind] for kind in ([arguments.kind] if arguments.kind else everything)}
     if arguments.json:
         print(json.dumps(found, indent=1))
         return ExitCode.PASS
@@ -165,7 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     log.set_defaults(command=_log)
 
     listing = commands.add_parser("list", help="what can be named in an experiment")
-    listing.add_argument("kind", nargs="?", choices=["attacks", "defenses", "models", "datasets"])
+    listing.add_argument("kind", nargs="?", choices=["attacks", "defenses", "models", "datasets", "experiments"])
     listing.add_argument("--json", action="store_true", help="print JSON")
     listing.set_defaults(command=_list)
 

@@ -25,7 +25,8 @@ SHUFFLED_LEVEL = 0.999
 """Level of the shuffled control's intervals: about one false alarm in 1000 runs for each attack."""
 
 PLANTED_LEAST_AUC = 0.6
-PLANTED_MODELS = 8
+CONTROL_MODELS = 8
+"""A control asks a yes-or-no question: four pairs of models answer it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,12 @@ def _shuffled_membership(pool: Pool, setting: Setting, attacks: Sequence[NamedAt
     """Every attack at chance on shuffled masks: the interval of its AUC contains one half."""
     order = generator(setting.seed, "control", "shuffled").permutation(len(setting.split.pool))
     shuffled = replace(setting.split, member=setting.split.member[:, order])
-    where = replace(setting, split=shuffled, resampling=replace(setting.resampling, level=SHUFFLED_LEVEL))
+    where = replace(
+        setting,
+        split=shuffled,
+        targets=setting.targets[:CONTROL_MODELS],
+        resampling=replace(setting.resampling, level=SHUFFLED_LEVEL),
+    )
     metrics = _aucs(attacks, pool, where)
     wrong = [name for name, auc in metrics.items() if not auc.low <= 0.5 <= auc.high]
     return _control(
@@ -74,7 +80,7 @@ def _planted_leak(planted: PlantedLeak, setting: Setting) -> Control:
     dataset, split = setting.dataset, setting.split
     labels = generator(setting.seed, "control", "planted").integers(0, dataset.n_classes, len(dataset))
     relabelled = replace(dataset, name=f"{dataset.name} with random labels", y=labels.astype(np.int64))
-    few = Split(split.pool, split.auxiliary, split.member[:PLANTED_MODELS])
+    few = Split(split.pool, split.auxiliary, split.member[:CONTROL_MODELS])
     pool = train_pool(planted.spec, (relabelled, few), setting.store, setting.seed, setting.observe)
     where = replace(setting, dataset=relabelled, split=few, targets=np.arange(few.models))
     metrics = _aucs(planted.attacks, pool, where)

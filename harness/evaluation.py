@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -112,6 +112,15 @@ class ArtifactWriter:
         self.written.append(
             Artifact(path=path.relative_to(self._out).as_posix(), sha256=file_sha256(path), restricted=restricted)
         )
+
+
+def remove_unlisted(artifacts: Iterable[Artifact], out: Path) -> None:
+    """Remove what an earlier run left under `release/` and `restricted/`: the evidence no longer speaks of it."""
+    listed = {out / artifact.path for artifact in artifacts}
+    for part in ("release", "restricted"):
+        for path in (out / part).rglob("*"):
+            if path.is_file() and path not in listed:
+                path.unlink()
 
 
 def run_membership(named: NamedAttack, pool: Pool, setting: Setting) -> ScoreTable:

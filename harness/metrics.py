@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .stats import CrossedStatistic, Resampling, bootstrap_method, crossed_mean, percentile_interval
+from .stats import CrossedStatistic, Resampling, bootstrap_method, crossed_mean, percentile_interval, share_interval
 from .types import Bools, Estimate, Float64, Ints, ScoreTable
 
 LEAST_FALSE_POSITIVES = 10
@@ -34,8 +34,12 @@ def membership_metrics(table: ScoreTable, fprs: Sequence[float], resampling: Res
     method = bootstrap_method(len(table.targets), records, "records", resampling)
     estimates = {}
     for name, value in points.items():
-        low, high = percentile_interval(value, draws[name], resampling.level)
-        words = f"threshold and estimate on separate halves; {method}" if name == "advantage" else method
+        if name == "advantage":
+            words = f"threshold and estimate on separate halves; {method}"
+            low, high = percentile_interval(value, draws[name], resampling.level)
+        else:
+            words = method
+            low, high = share_interval(value, draws[name], resampling.level, records)
         estimates[name] = Estimate(value, low, high, resampling.level, words, records, "models and records")
     return estimates
 

@@ -15,7 +15,7 @@ from . import gate, junit, provenance, report
 from .accounting import dp_sgd_claim
 from .controls import run_controls
 from .errors import UsageError
-from .evaluation import ArtifactWriter, NamedAttack, Setting, evaluate
+from .evaluation import ArtifactWriter, NamedAttack, Setting, evaluate, remove_unlisted
 from .events import Observer
 from .evidence import Candidate, Evidence, RuleVerdict, evidence_path, write, write_atomically
 from .inversion_metrics import Judge, train_judge
@@ -75,6 +75,7 @@ def release_verdicts(plan: Plan, evidence: Evidence) -> tuple[RuleVerdict, ...]:
 
 def _write_outputs(evidence: Evidence, out: Path) -> None:
     write(evidence, evidence_path(out))
+    remove_unlisted(evidence.artifacts, out)
     report.write(out, out / "report.html")
     write_atomically(out / "junit.xml", junit.to_junit(evidence.verdicts, str(evidence.experiment["name"])))
 

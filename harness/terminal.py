@@ -15,7 +15,7 @@ from .events import Event, Observer, StepAdvanced, StepFinished, StepStarted
 from .evidence import Candidate, Evidence, RuleVerdict
 from .gate import overall
 from .types import Estimate, Verdict
-from .wording import strongest
+from .wording import knowing, strongest
 
 _COLOUR = {
     Verdict.PASS: "green",
@@ -107,7 +107,7 @@ def _row(candidate: Candidate) -> list[str]:
     return [
         escape(candidate.id),
         _interval(candidate.utility.get("heldout_accuracy")),
-        escape(found.attack.id) if found else "none ran",
+        escape(found.attack.id + knowing(found.attack)) if found else "none ran",
         _interval(metrics.get("auc")),
         _interval(metrics.get("tpr_at_fpr_0.01")),
         _interval(max(lifts, key=lambda lift: lift.low, default=None)),

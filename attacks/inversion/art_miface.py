@@ -27,7 +27,7 @@ class ArtMIFace:
     Attributes:
         max_iter: gradient steps for each class.
         learning_rate: step size on the gradient of the probability. ART's own default is 0.1; on digits a step of
-            1.0 makes more images recognisable in half of the steps.
+            1.0 makes more images recognisable in a quarter of the steps.
     """
 
     max_iter: int = 100

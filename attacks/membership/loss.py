@@ -1,4 +1,4 @@
-"""The loss threshold attack (Yeom et al. 2018, "Privacy risk in machine learning", adversary 1)."""
+"""The loss threshold attack (Yeom et al. 2018, "Privacy risk in machine learning", the threshold adversary)."""
 
 from __future__ import annotations
 

@@ -37,3 +37,8 @@ def test_taken_name_is_refused_and_both_are_named(monkeypatch):
     with pytest.raises(UsageError, match=r"other.package:LiRA.*'lira' is taken by privassay.attacks"):
         catalog.targets("attacks")
     catalog.targets.cache_clear()
+
+
+def test_shipped_experiments_are_listed_and_sound():
+    found = catalog.experiments()
+    assert {"quickstart", "quickstart_keras", "quickstart_sklearn"} <= set(found)

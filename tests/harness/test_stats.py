@@ -13,6 +13,7 @@ from privassay.harness.stats import (
     crossed_mean,
     model_weights,
     percentile_interval,
+    share_interval,
 )
 from privassay.harness.types import ScoreTable
 from sklearn.metrics import roc_auc_score
@@ -145,6 +146,15 @@ def test_clopper_pearson_vectors(k, n, low, high):
     estimate = clopper_pearson(k, n, 0.95)
     assert estimate.low == pytest.approx(low, abs=1e-5)
     assert estimate.high == pytest.approx(high, abs=2e-5)
+
+
+def test_nobody_flagged_is_not_certainty():
+    low, high = share_interval(0.0, np.zeros(100), 0.95, 1200)
+    assert low == 0.0
+    assert high == pytest.approx(0.00307, abs=1e-5)
+    assert share_interval(1.0, np.ones(100), 0.95, 1200)[0] == pytest.approx(1 - 0.00307, abs=1e-5)
+    spread = np.linspace(0.1, 0.2, 101)
+    assert share_interval(0.15, spread, 0.9, 1200) == percentile_interval(0.15, spread, 0.9)
 
 
 def test_percentile_interval_contains_the_value():

@@ -84,6 +84,17 @@ def test_same_seed_same_numbers_in_a_fresh_store(finished):
     assert numbers(folder / "again") == numbers(folder / "out")
 
 
+def test_what_an_earlier_run_left_is_removed(finished):
+    folder, _ = finished
+    stale = folder / "again" / "release" / "curves" / "mlp" / "gone" / "loss.json"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("{}")
+    uri = f"sqlite:///{folder}/m.db"
+    command("run", folder / "tiny.yaml", "--out", folder / "again", "--tracking-uri", uri)
+    assert not stale.exists()
+    assert (folder / "again" / "release" / "curves" / "mlp" / "none" / "loss.json").is_file()
+
+
 def test_other_seed_other_numbers(finished):
     folder, _ = finished
     uri = f"sqlite:///{folder}/m.db"
