@@ -29,9 +29,8 @@ def _fitted(view: View, model_type: str, rows: tuple[Float64, Ints, Bools], seed
 
     probabilities, labels, member = rows
     attack = MembershipInferenceBlackBox(ProbabilityClassifier(view), attack_model_type=model_type)
-    settings = {"random_state": seed, "n_jobs": -1}  # the number of jobs changes no tree
-    known = attack.attack_model.get_params()
-    attack.attack_model.set_params(**{name: value for name, value in settings.items() if name in known})
+    if "random_state" in attack.attack_model.get_params():
+        attack.attack_model.set_params(random_state=seed)
     encoded = one_hot(labels, view.n_classes)
     attack.fit(
         y=encoded[member],

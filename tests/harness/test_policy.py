@@ -137,6 +137,7 @@ def test_the_shipped_policy_asks_for_every_kind_of_evidence():
         "mia-low-fpr": ("mia/*/tpr_at_fpr_0.01", 0.03, None),
         "mia-auc": ("mia/*/auc", 0.60, None),
         "inversion-lift": ("inversion/*/lift", 0.05, None),
+        "inversion-gain": ("inversion/*/nearest_member_gain", 0.05, None),
         "accuracy": ("utility/heldout_accuracy", None, 0.80),
     }
     assert rules["claim"] == ClaimRule(id="claim", claim="required", max_epsilon=10.0, max_delta=1e-4)

@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from privassay.harness.errors import UsageError
+from privassay.harness.errors import InfrastructureError, UsageError
 from privassay.harness.store import META, Store, key_of
 
 
@@ -26,7 +26,7 @@ def test_round_trip(tmp_path):
 
 def test_exception_leaves_nothing(tmp_path):
     store = Store(tmp_path)
-    with pytest.raises(IsADirectoryError), store.entry("step", "k") as folder:
+    with pytest.raises(InfrastructureError), store.entry("step", "k") as folder:
         folder.write_bytes(b"half")  # a folder: fails while the entry is being filled
     assert store.find("step", "k") is None
     assert list((tmp_path / "step").iterdir()) == []
