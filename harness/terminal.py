@@ -25,7 +25,7 @@ _COLOUR = {
 }
 
 
-_WIDTH_OF_A_PIPE = 150
+_WIDTH_OF_A_PIPE = 140
 
 
 def console() -> Console:
@@ -61,23 +61,15 @@ def progress(terminal: Console) -> Iterator[Observer]:
 
 
 def verdict_table(evidence: Evidence) -> Table:
-    """One row a candidate: use, strongest attack, inversion, claim, verdict. Intervals in brackets."""
+    """One row a candidate: verdict, use, strongest attack, inversion, claim. Intervals in brackets."""
     title = f"{evidence.experiment['name']} (run {evidence.run_id})"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_lines=False)
-    for heading in (
-        "candidate",
-        "held-out\naccuracy",
-        "strongest\nmembership attack",
-        "AUC",
-        "TPR at\n1 % FPR",
-        "inversion\nlift",
-        "claim (epsilon,\ndelta)",
-        "verdict",
-    ):
-        table.add_column(heading, no_wrap=not heading.startswith("strongest"))
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("candidate", "verdict", "held-out\naccuracy", "leading\nattack", "AUC", "TPR at\n1 % FPR"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("inversion\nlift", overflow="fold")
+    table.add_column("epsilon\n(delta)", overflow="fold")
     for candidate in evidence.candidates:
-        verdicts = [v for v in evidence.verdicts if v.candidate == candidate.id]
-        table.add_row(*_row(candidate), _verdict(verdicts))
+        table.add_row(*_row(candidate, [v for v in evidence.verdicts if v.candidate == candidate.id]))
     return table
 
 
@@ -99,19 +91,20 @@ def control_lines(evidence: Evidence) -> Iterator[str]:
                 yield escape(f"{candidate.id} {attack.id}: {attack.status}: {attack.reason}")
 
 
-def _row(candidate: Candidate) -> list[str]:
+def _row(candidate: Candidate, verdicts: list[RuleVerdict]) -> list[str]:
     lifts = [a.metrics["lift"] for a in candidate.attacks if "lift" in a.metrics]
     found = strongest(candidate)
     metrics = found.attack.metrics if found else {}
     claim = candidate.claim
     return [
-        escape(candidate.id),
+        escape(f"{candidate.model}/\n{candidate.defense}"),
+        _verdict(verdicts),
         _interval(candidate.utility.get("heldout_accuracy")),
         escape(found.attack.id + knowing(found.attack)) if found else "none ran",
         _interval(metrics.get("auc")),
         _interval(metrics.get("tpr_at_fpr_0.01")),
         _interval(max(lifts, key=lambda lift: lift.low, default=None)),
-        f"({claim.epsilon:.2f}, {claim.delta:g})" if claim else "none",
+        f"{claim.epsilon:.2f}\n({claim.delta:g})" if claim else "no claim",
     ]
 
 

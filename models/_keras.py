@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Protocol
 from zipfile import BadZipFile
 
 import numpy as np
@@ -19,6 +19,7 @@ import numpy as np
 from ..harness.errors import UsageError
 from ..harness.seeds import derive, generator
 from ..harness.types import Float32, Ints, TrainingData
+from ._descent import Descent
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # import noise about absent GPUs; a user's choice stands
 try:
@@ -31,7 +32,6 @@ except ImportError as error:
 if TYPE_CHECKING:
     from art.estimators.classification import TensorFlowV2Classifier
 
-    from .keras_mlp import KerasMLP
 
 Loop = Callable[[tf.keras.Model, tf.Tensor, tf.Tensor], None]
 """Trains a compiled network in place on records (n, *shape) and labels (n,)."""
@@ -51,6 +51,18 @@ def _use_one_thread() -> None:
 
 
 _use_one_thread()
+
+
+class KerasRecipe(Descent, Protocol):
+    """What the functions here need of a Keras recipe."""
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """Units of each hidden layer."""
+
+    @property
+    def activation(self) -> Literal["relu", "tanh"]:
+        """After each hidden layer."""
 
 
 class KerasModel:
@@ -106,14 +118,14 @@ def _not_about_persistent_tapes(record: logging.LogRecord) -> bool:
     return "GradientTape.gradient on a persistent tape" not in str(record.msg)
 
 
-def fit_by(loop: Loop, recipe: KerasMLP, data: TrainingData, rows: Ints, seed: int) -> KerasModel:
+def fit_by(loop: Loop, recipe: KerasRecipe, data: TrainingData, rows: Ints, seed: int) -> KerasModel:
     """Build the network from `seed`, let `loop` train it in place, return the model."""
     network = untrained(recipe, data.shape, data.n_classes, seed)
     loop(network, tf.constant(data.x[rows]), tf.constant(data.y[rows]))
     return KerasModel(network)
 
 
-def untrained(recipe: KerasMLP, shape: tuple[int, ...], n_classes: int, seed: int) -> tf.keras.Model:
+def untrained(recipe: KerasRecipe, shape: tuple[int, ...], n_classes: int, seed: int) -> tf.keras.Model:
     """Build the network with Glorot-uniform weights from `seed`; compile it with loss and optimiser."""
     layers = tf.keras.layers
     penalty = tf.keras.regularizers.L2(recipe.weight_decay / 2) if recipe.weight_decay else None
@@ -135,13 +147,13 @@ def untrained(recipe: KerasMLP, shape: tuple[int, ...], n_classes: int, seed: in
     return network
 
 
-def _optimizer(recipe: KerasMLP) -> tf.keras.optimizers.Optimizer:
+def _optimizer(recipe: KerasRecipe) -> tf.keras.optimizers.Optimizer:
     if recipe.optimizer == "adam":
         return tf.keras.optimizers.Adam(recipe.learning_rate)
     return tf.keras.optimizers.SGD(recipe.learning_rate, recipe.momentum)
 
 
-def plain_loop(recipe: KerasMLP, seed: int) -> Loop:
+def plain_loop(recipe: KerasRecipe, seed: int) -> Loop:
     """Minibatch descent on the mean cross-entropy, the records in a new order each epoch.
 
     An epoch is one call into TensorFlow: calling it once a step took four times as long.
@@ -171,7 +183,7 @@ def plain_loop(recipe: KerasMLP, seed: int) -> Loop:
     return loop
 
 
-def load(recipe: KerasMLP, folder: Path, shape: tuple[int, ...], n_classes: int) -> KerasModel:
+def load(recipe: KerasRecipe, folder: Path, shape: tuple[int, ...], n_classes: int) -> KerasModel:
     """Read `weights.npz` into the architecture of `recipe`."""
     path = folder / FILE
     try:

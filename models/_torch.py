@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from ..harness.errors import UsageError
 from ..harness.seeds import derive
 from ..harness.types import Float32, Ints, TrainingData
+from ._descent import Descent
 
 if TYPE_CHECKING:
     from art.estimators.classification import PyTorchClassifier
@@ -31,26 +32,8 @@ Loop = Callable[[nn.Module, Tensor, Tensor], None]
 FILE = "model.safetensors"
 
 
-class TorchRecipe(Protocol):
+class TorchRecipe(Descent, Protocol):
     """What the functions here need of a torch recipe."""
-
-    @property
-    def epochs(self) -> int: ...
-
-    @property
-    def batch_size(self) -> int: ...
-
-    @property
-    def learning_rate(self) -> float: ...
-
-    @property
-    def momentum(self) -> float: ...
-
-    @property
-    def weight_decay(self) -> float: ...
-
-    @property
-    def optimizer(self) -> Literal["sgd", "adam"]: ...
 
     def untrained(self, shape: tuple[int, ...], n_classes: int, seed: int) -> nn.Module:
         """Freshly initialised module from records (n, *shape) to logits (n, n_classes)."""
