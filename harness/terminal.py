@@ -65,7 +65,7 @@ def verdict_table(evidence: Evidence) -> Table:
     title = f"{evidence.experiment['name']} (run {evidence.run_id})"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("candidate", "verdict", "held-out\naccuracy", "leading\nattack", "AUC", "TPR at\n1 % FPR"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading == "verdict")
     table.add_column("inversion\nlift", overflow="fold")
     table.add_column("epsilon\n(delta)", overflow="fold")
     for candidate in evidence.candidates:

@@ -1,0 +1,81 @@
+"""Inversion is measured against public knowledge: each metric on reconstructions whose answer is known."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from privassay.experiments.digits import Digits
+from privassay.harness.inversion_metrics import auxiliary_means, inversion_metrics, train_judge
+from privassay.harness.splits import paired_halves
+from privassay.harness.stats import Resampling
+from privassay.models.sklearn_random_forest import SklearnRandomForest
+
+QUICK = Resampling(resamples=100)
+TARGETS = np.arange(4)
+
+
+@pytest.fixture(scope="module")
+def setting():
+    dataset = Digits().load()
+    return dataset, paired_halves(dataset, 4, 1200, seed=0)
+
+
+@pytest.fixture(scope="module")
+def judge(setting):
+    return train_judge(SklearnRandomForest(n_estimators=50), setting[0], 0, 0.95)
+
+
+def measure(samples, setting, judge):
+    return inversion_metrics(np.asarray(samples, np.float32), TARGETS, setting, judge, QUICK)
+
+
+def test_judge_is_good_and_says_how_good(judge):
+    assert judge.accuracy.value > 0.9
+    assert judge.accuracy.method == "Clopper-Pearson"
+    assert judge.accuracy.n == 360
+
+
+def test_the_public_mean_itself_is_no_leak(setting, judge):
+    _, means = auxiliary_means(*setting)
+    found = measure([means] * 4, setting, judge)
+    assert found["lift"].value == 0.0
+    assert found["nearest_member_gain"].value == pytest.approx(0.0, abs=1e-6)
+    assert abs(found["member_specificity"].value) < 0.1
+
+
+def test_a_stolen_member_is_seen(setting, judge):
+    dataset, split = setting
+    stolen = []
+    for target in TARGETS:
+        rows = split.rows(target)
+        stolen.append([dataset.x[rows[dataset.y[rows] == label][0]] for label in range(10)])
+    found = measure(stolen, setting, judge)
+    assert found["nearest_member_gain"].low > 0.9
+    assert found["member_specificity"].low > 100
+
+
+def test_a_non_member_is_no_leak_of_members(setting, judge):
+    dataset, split = setting
+    others = []
+    for target in TARGETS:
+        rows = split.pool[~split.member[target]]
+        others.append([dataset.x[rows[dataset.y[rows] == label][0]] for label in range(10)])
+    found = measure(others, setting, judge)
+    assert found["member_specificity"].high < 0
+
+
+def test_noise_is_not_recognised(setting, judge):
+    noise = np.random.default_rng(0).random((4, 10, 8, 8))
+    found = measure(noise, setting, judge)
+    assert found["evaluation_accuracy"].value < 0.5
+    assert found["lift"].value < -0.4
+    assert found["baseline_accuracy"].value > 0.8
+
+
+def test_a_class_without_auxiliary_records_is_left_out(setting):
+    dataset, split = setting
+    few = dataclasses.replace(split, auxiliary=split.auxiliary[dataset.y[split.auxiliary] != 3])
+    labels, means = auxiliary_means(dataset, few)
+    assert labels.tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    assert means.shape == (9, 8, 8)

@@ -1,0 +1,69 @@
+"""Scores to Estimates: which metrics are stated, and what they say of known scores."""
+
+import numpy as np
+import pytest
+
+from privassay.harness.metrics import membership_metrics, nonmember_records, roc_curve, utility_metrics
+from privassay.harness.stats import Resampling
+from privassay.harness.types import ScoreTable
+
+QUICK = Resampling(resamples=100)
+
+
+def table(n=400, targets=4, shift=0.0, seed=0):
+    rng = np.random.default_rng(seed)
+    member = np.empty((targets, n), bool)
+    for pair in range(targets // 2):
+        member[2 * pair] = rng.permutation(n) < n // 2
+        member[2 * pair + 1] = ~member[2 * pair]
+    scores = rng.normal(size=(targets, n)) + shift * member
+    return ScoreTable(np.arange(targets), scores, member, np.ones((targets, n), bool))
+
+
+@pytest.mark.parametrize(("n", "stated"), [(998, False), (1000, True)])
+def test_tpr_is_stated_only_where_ten_records_stand_for_the_fpr(n, stated):
+    found = membership_metrics(table(n), (0.01,), QUICK)
+    assert ("tpr_at_fpr_0.01" in found) == stated
+    assert ("realised_fpr_at_fpr_0.01" in found) == stated
+
+
+def test_records_that_are_members_everywhere_do_not_count():
+    scored = table(100)
+    scored.member[:, :40] = True
+    assert nonmember_records(scored) == 60
+
+
+def test_perfect_attack():
+    found = membership_metrics(table(shift=50), (0.1,), QUICK)
+    assert found["auc"].value == found["tpr_at_fpr_0.1"].value == 1.0
+    assert found["auc"].low > 0.98
+    assert found["auc"].low < 1.0  # a perfect score on a sample is not certainty
+    assert found["advantage"].value > 0.95
+
+
+def test_every_estimate_says_how_it_was_made():
+    for estimate in membership_metrics(table(), (0.1,), QUICK).values():
+        assert estimate.low <= estimate.value <= estimate.high
+        assert "mean over 4 target models" in estimate.method
+        assert estimate.over == "models and records"
+        assert estimate.n == 400
+
+
+def test_realised_fpr_never_exceeds_the_nominal():
+    found = membership_metrics(table(shift=1), (0.1,), QUICK)["realised_fpr_at_fpr_0.1"]
+    assert found.high <= 0.1
+
+
+def test_curve_is_json_ready_and_ends_at_one():
+    curve = roc_curve(table(shift=1), QUICK)
+    assert set(curve) == {"fpr", "tpr", "low", "high"}
+    assert curve["fpr"][-1] == curve["tpr"][-1] == 1.0
+    assert all(isinstance(v, float) for values in curve.values() for v in values)
+
+
+def test_accuracy_is_split_by_membership():
+    scored = table(40)
+    found = utility_metrics(scored.member, scored.member, scored.targets, QUICK)
+    assert found["train_accuracy"].value == 1.0
+    assert found["heldout_accuracy"].value == 0.0
+    assert found["heldout_accuracy"].high > 0

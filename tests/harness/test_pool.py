@@ -1,0 +1,122 @@
+"""The pool: what changes a model's key, what does not, growth and resume."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from privassay.defenses.dp_sgd import DPSGD
+from privassay.harness import catalog
+from privassay.harness.accounting import dp_sgd_claim
+from privassay.harness.events import StepStarted, ignore
+from privassay.harness.pool import train_pool
+from privassay.harness.splits import paired_halves
+from privassay.harness.store import Store
+from privassay.models.torch_mlp import TorchMLP
+from privassay.tests.support import small
+
+QUICK = TorchMLP(hidden=(8,), epochs=1)
+
+
+@pytest.fixture
+def where(tmp_path):
+    return small.setting(tmp_path, models=4)
+
+
+def spec(recipe=QUICK, defense=None):
+    made = small.spec("none")
+    made = dataclasses.replace(made, recipe=recipe, recipe_identity=catalog.identity(recipe, "torch_mlp"))
+    if defense is None:
+        return made
+    identity = catalog.identity(defense, "dp_sgd")
+    return dataclasses.replace(made, defense_name="dp_sgd", defense=defense, defense_identity=identity)
+
+
+def train(where, made=None, **changes):
+    where = dataclasses.replace(where, **changes)
+    seen = []
+    pool = train_pool(made or spec(), (where.dataset, where.split), where.store, where.seed, seen.append)
+    return pool, next(event.done for event in seen if isinstance(event, StepStarted))
+
+
+def test_second_time_everything_is_found(where):
+    first, found = train(where)
+    assert found == 0
+    second, found = train(where)
+    assert found == 4
+    assert first.logits(3).tobytes() == second.logits(3).tobytes()
+
+
+def test_pool_grows_without_retraining(where):
+    small_pool, _ = train(where)
+    large = paired_halves(where.dataset, models=8, pool=200, seed=where.seed)
+    grown, found = train(where, split=large)
+    assert found == 4
+    assert grown.keys[:4] == small_pool.keys
+
+
+def test_growing_equals_training_at_once(where, tmp_path):
+    large = paired_halves(where.dataset, models=6, pool=200, seed=where.seed)
+    train(where)
+    grown, _ = train(where, split=large)
+    at_once, _ = train(where, split=large, store=Store(tmp_path / "other"))
+    assert all(grown.logits(k).tobytes() == at_once.logits(k).tobytes() for k in range(6))
+
+
+def test_output_defence_shares_models(where):
+    plain, _ = train(where, small.spec("none"))
+    perturbed, found = train(where, small.spec("output_perturbation"))
+    assert found == 4
+    assert plain.keys == perturbed.keys
+    rows = where.split.pool
+    assert not np.array_equal(plain.released(0, rows, 0), perturbed.released(0, rows, 0))
+
+
+def changed_labels(dataset):
+    y = dataset.y.copy()
+    y[0] = (y[0] + 1) % 10
+    return dataclasses.replace(dataset, y=y)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda w: {"seed": 1},
+        lambda w: {"dataset": changed_labels(w.dataset)},
+        lambda w: {"split": paired_halves(w.dataset, 4, 200, seed=5)},
+        lambda w: {"made": spec(dataclasses.replace(QUICK, epochs=2))},
+        lambda w: {"made": spec(defense=DPSGD(epochs=1, target_delta=1e-3))},
+    ],
+    ids=["seed", "data", "split", "recipe", "defence"],
+)
+def test_whatever_changes_the_model_changes_the_key(where, change):
+    first, _ = train(where)
+    second, found = train(where, **change(where))
+    assert found == 0
+    assert not set(first.keys) & set(second.keys)
+
+
+@pytest.mark.parametrize("change", [{"target_epsilon": 4.0}, {"max_grad_norm": 0.5}, {"target_delta": 1e-4}])
+def test_every_defence_parameter_is_in_the_key(where, change):
+    defense = DPSGD(epochs=1, target_delta=1e-3)
+    first, _ = train(where, spec(defense=defense))
+    second, found = train(where, spec(defense=dataclasses.replace(defense, **change)))
+    assert found == 0
+    assert not set(first.keys) & set(second.keys)
+
+
+def test_mechanism_survives_the_store(where):
+    pool, _ = train(where, spec(defense=DPSGD(epochs=2, batch_size=20, target_delta=1e-3)))
+    again, _ = train(where, spec(defense=DPSGD(epochs=2, batch_size=20, target_delta=1e-3)))
+    assert again.mechanism(0) == pool.mechanism(0)
+    assert pool.mechanism(0).sampling.steps == 10
+    assert dp_sgd_claim(pool.mechanism(0)).epsilon == pytest.approx(8.0, abs=0.05)
+    assert train(where)[0].mechanism(0) is None
+
+
+def test_models_come_back_as_they_were(where):
+    pool, _ = train(where)
+    again = train_pool(spec(), (where.dataset, where.split), where.store, where.seed, ignore)
+    x = where.dataset.x[:50]
+    assert np.array_equal(again.model(2).logits(x), pool.model(2).logits(x))
+    assert np.allclose(again.model(2).logits(where.dataset.x), again.logits(2), atol=1e-5)

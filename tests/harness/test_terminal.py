@@ -1,0 +1,47 @@
+"""What is printed at the end: every candidate, every verdict, nothing lost in a narrow window."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from privassay.harness import evidence, terminal
+from privassay.harness.events import StepAdvanced, StepFinished, StepStarted
+
+
+def shown(renderable, width):
+    text = io.StringIO()
+    Console(file=text, width=width).print(renderable)
+    return text.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_table_names_every_candidate_and_verdict(example_run, width):
+    found = evidence.read(example_run / "evidence.json")
+    text = "".join(shown(terminal.verdict_table(found), width).split())
+    for candidate in found.candidates:
+        assert candidate.model in text
+        estimate = candidate.utility["heldout_accuracy"]
+        assert f"{estimate.value:.3f}" in text
+        if candidate.claim:
+            assert f"{candidate.claim.epsilon:.2f}" in text
+    for verdict in {terminal.overall(v for v in found.verdicts if v.candidate == c.id) for c in found.candidates}:
+        assert verdict.value in text
+
+
+def test_attacks_without_a_result_are_named(example_run):
+    found = evidence.read(example_run / "evidence.json")
+    lines = "\n".join(terminal.control_lines(found))
+    missing = [a for c in found.candidates for a in c.attacks if a.status != "ok"]
+    assert missing
+    assert all(f"{a.id}: {a.status}" in lines for a in missing)
+    assert all(f"control {c.id}: {c.status}" in lines for c in found.controls)
+
+
+def test_markup_in_names_is_text():
+    text = io.StringIO()
+    with terminal.progress(Console(file=text, width=100)) as observe:
+        observe(StepStarted("[red]x[/red]", 2, 1))
+        observe(StepAdvanced("[red]x[/red]"))
+        observe(StepFinished("[red]x[/red]", "because [bold]"))
+    assert "[red]x[/red]: because [bold]" in text.getvalue()
