@@ -11,7 +11,7 @@ from ..harness.types import Ints, TrainingData
 class PlainTraining:
     """Trains every recipe as it is; such defences share their models (`training_parameters` is empty)."""
 
-    def supports(self, recipe: Recipe) -> str | None:  # noqa: ARG002 - the protocol's signature
+    def supports(self, recipe: Recipe, records: int) -> str | None:  # noqa: ARG002 - the protocol's signature
         """Support every recipe."""
         return None
 

@@ -67,11 +67,13 @@ class DPSGD:
         non_negative(momentum=momentum)
         require(momentum < 1, "momentum", momentum, "< 1")
 
-    def supports(self, recipe: Recipe) -> str | None:
-        """Support the frameworks that have a private trainer."""
-        if recipe.framework in _HALVES:
-            return None
-        return f"DP-SGD is not available for {recipe.framework} recipes"
+    def supports(self, recipe: Recipe, records: int) -> str | None:
+        """Support the frameworks that have a private trainer, with a delta that means something for `records`."""
+        if recipe.framework not in _HALVES:
+            return f"DP-SGD is not available for {recipe.framework} recipes"
+        if self.target_delta * records >= 1:  # at delta = 1/n the definition allows publishing one record in full
+            return f"target_delta={self.target_delta:g}: must be below 1 / {records}, one over the training records"
+        return None
 
     def training_parameters(self) -> Mapping[str, object]:
         """Every parameter changes the weights."""
@@ -83,17 +85,14 @@ class DPSGD:
         """Yield one privately trained model for each entry of `rows` and `seeds`, in order.
 
         Raises:
-            NotApplicable: the recipe's framework has no private trainer.
-            UsageError: delta is not below one over the number of records, or the target cannot be met.
+            NotApplicable: `supports` has a reason against it.
+            UsageError: the target cannot be met.
         """
-        reason = self.supports(recipe)
-        if reason is not None:
-            raise NotApplicable(reason)
-        half = import_module(_HALVES[recipe.framework], __package__)
         for own_rows, seed in zip(rows, seeds, strict=True):
-            # At delta = 1/n the definition allows publishing one random record in full.
-            limit = f"below 1 / {len(own_rows)}, one over the training records"
-            require(self.target_delta * len(own_rows) < 1, "target_delta", self.target_delta, limit)
+            reason = self.supports(recipe, len(own_rows))
+            if reason is not None:
+                raise NotApplicable(reason)
+            half = import_module(_HALVES[recipe.framework], __package__)
             yield cast(Trained, half.train(recipe, data, own_rows, seed, self))
 
     def release(self, probabilities: Float64, rng: np.random.Generator) -> Float64:  # noqa: ARG002

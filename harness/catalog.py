@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import hashlib
 import importlib
 from collections.abc import Mapping
 from functools import cache
@@ -120,6 +121,22 @@ def build(kind: Kind, name: str, parameters: Mapping[str, object], source: str) 
         raise UsageError(f"{source}: {error}") from error
 
 
-def identity(component: object, name: str) -> Identity:
-    """What a component is: catalogue name and every parameter, for keys and evidence."""
-    return Identity(name, dataclasses.asdict(component))  # type: ignore[call-overload]
+def identity(component: Any, name: str) -> Identity:
+    """What a component is: catalogue name, every parameter, and the digest of the code it runs."""
+    return Identity(name, dataclasses.asdict(component), _code_sha256(type(component).__module__))
+
+
+@cache
+def _code_sha256(module: str) -> str:
+    """SHA-256 over a component's source: its module, for our own components with all modules beside it.
+
+    Ours share code with their neighbours (`models/_torch.py`); a third party's file may lie in a folder of strangers.
+    """
+    file = getattr(importlib.import_module(module), "__file__", None)
+    if file is None:
+        return "unknown"
+    ours = module.startswith("privassay.")
+    digest = hashlib.sha256()
+    for path in sorted(Path(file).parent.glob("*.py")) if ours else [Path(file)]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -16,6 +17,9 @@ DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
 
+CLOSED_PIPE = 141
+"""128 + SIGPIPE: the reader of our output went away."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; every error is one line on stderr."""
@@ -28,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain("interrupted; what was finished is kept, the same command goes on from there", INTERRUPTED)
     except BrokenPipeError:
-        sys.stderr.close()
-        return ExitCode.ERROR
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush at exit
+        return CLOSED_PIPE
     except Exception as error:
         if os.environ.get("PRIVASSAY_DEBUG"):
             raise
@@ -38,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"privassay: {' '.join(message.split())}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # a full disk behind stderr must not turn the code into Python's own 1
+        print(f"privassay: {' '.join(message.split())}", file=sys.stderr)
     return code
 
 
@@ -137,6 +142,12 @@ def _doctor(_: argparse.Namespace) -> int:
     return ExitCode.PASS if all(check.ok for check in checks) else ExitCode.ERROR
 
 
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("must not be empty")
+    return Path(text)
+
+
 def _print_json(head: dict[str, object], verdicts: Sequence[object]) -> None:
     from pydantic import BaseModel
 
@@ -157,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
 
     report = commands.add_parser("report", help="write report.html again from evidence")
     _add_evidence(report)
-    report.add_argument("--out", type=Path, metavar="FILE", help="default: report.html beside the evidence")
+    report.add_argument("--out", type=_path, metavar="FILE", help="default: report.html beside the evidence")
     report.set_defaults(command=_report)
 
     log = commands.add_parser("log", help="log a finished run to MLflow")
@@ -178,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     run = commands.add_parser("run", help="run an experiment: train, attack, measure, judge, report")
     run.add_argument("experiment", type=Path, metavar="EXPERIMENT.yaml")
-    run.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="output folder (default: out)")
+    run.add_argument("--out", type=_path, default=Path("out"), metavar="DIR", help="output folder (default: out)")
     run.add_argument("--set", action="append", default=[], metavar="A.B=C", help="override a setting; repeatable")
     run.add_argument("--seed", type=int, metavar="N", help="root seed, instead of the experiment's")
     _add_tracking_uri(run)
@@ -197,7 +208,7 @@ def _add_gate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         metavar="MODEL/DEFENSE",
         help="judge only this one; repeatable (default: all)",
     )
-    gate.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML")
+    gate.add_argument("--junit", type=_path, metavar="FILE", help="write JUnit XML")
     gate.add_argument("--json", action="store_true", help="print the verdicts as JSON on stdout")
     gate.set_defaults(command=_gate)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator
 
 from .errors import UsageError
 from .yamlfile import parse_value, read_yaml, validate
@@ -32,37 +32,44 @@ class MetricsSection(_Section):
 
     fprs: tuple[float, ...] = (0.01, 0.001)
     level: float = Field(default=0.95, gt=0.5, lt=1)
-    resamples: int = Field(default=1000, ge=100)
+    resamples: int = Field(default=1000, ge=100, le=100_000)
 
     @field_validator("fprs")
     @classmethod
     def _fractions(cls, fprs: tuple[float, ...]) -> tuple[float, ...]:
-        if not fprs or any(not 0 < fpr < 1 for fpr in fprs):
-            raise ValueError("must be fractions between 0 and 1 (0.01 is 1 %)")
+        if not fprs or any(not 0 < fpr < 1 for fpr in fprs) or len(set(fprs)) < len(fprs):
+            raise ValueError("must be distinct fractions between 0 and 1 (0.01 is 1 %)")
         return fprs
 
 
-Component = dict[str, Any]
-"""A component's name under `component` (default: the section's own key) and its parameters."""
+def _empty_for_null(section: object) -> object:
+    return {} if section is None else section
+
+
+Component = Annotated[dict[str, Any], BeforeValidator(_empty_for_null)]
+"""A component's name under `component` (default: the section's own key) and its parameters; `name:` alone is `{}`."""
+
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
+Name = Annotated[str, StringConstraints(pattern=_NAME)]
 
 
 class ExperimentConfig(_Section):
     """One experiment: data, models, defences, attacks, and optionally the policy that judges them."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: Name
     description: str = ""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     data: Component
     pool: PoolSection
-    models: dict[str, Component] = Field(min_length=1)
-    defenses: dict[str, Component] = Field(min_length=1)
-    candidates: tuple[str, ...] | None = None
+    models: dict[Name, Component] = Field(min_length=1)
+    defenses: dict[Name, Component] = Field(min_length=1)
+    candidates: tuple[str, ...] | None = Field(default=None, min_length=1)
     """`MODEL/DEFENSE` pairs; every combination when absent."""
-    attacks: dict[str, Component] = Field(min_length=1)
+    attacks: dict[Name, Component] = Field(min_length=1)
     metrics: MetricsSection = MetricsSection()
     evaluation_classifier: Component = {"component": "sklearn_random_forest"}
     """Independent judge of model inversion: trained on all records, never attacked."""
-    policy: str | None = None
+    policy: str | None = Field(default=None, min_length=1)
     """Policy file that judges the run, relative to the experiment file."""
     release: str | None = None
     """The candidate whose verdict is the run's exit code; all of them when absent."""
@@ -114,14 +121,6 @@ def _apply(content: dict[str, Any], override: str) -> None:
 
 
 def _check_names(config: ExperimentConfig, source: str) -> None:
-    for kind, names in (
-        ("models", config.models),
-        ("defenses", config.defenses),
-        ("attacks", config.attacks),
-    ):
-        for name in names:
-            if not name.replace("_", "").replace("-", "").replace(".", "").isalnum():
-                raise UsageError(f"{source}: {kind}.{name}: names may hold letters, digits, '_', '-' and '.'")
     for candidate in config.candidates or ():
         model, slash, defense = candidate.partition("/")
         if not slash or model not in config.models or defense not in config.defenses:
@@ -129,6 +128,8 @@ def _check_names(config: ExperimentConfig, source: str) -> None:
                 f"{source}: candidates: {candidate!r} is not MODEL/DEFENSE of this file "
                 f"(models: {', '.join(config.models)}; defenses: {', '.join(config.defenses)})"
             )
+    if config.candidates is not None and len(set(config.candidates)) < len(config.candidates):
+        raise UsageError(f"{source}: candidates: each may be named once")
     known = ["/".join(pair) for pair in config.candidate_pairs()]
     if config.release is not None and config.release not in known:
         raise UsageError(f"{source}: release: {config.release!r} is not a candidate ({', '.join(known)})")

@@ -3,13 +3,14 @@
 - Shuffled membership: the attacks run once more, from end to end, on a pool whose masks were shuffled over the
   records, for attacker and metrics alike. Nothing can be learnt; whatever still separates "members" comes from the
   instrument: an attack that peeks at the answer, a metric that invents a signal.
-- Planted leak: models trained on random labels can only memorise. An instrument that misses that is blind.
+- Planted leak: forests fitted to random labels can only memorise. If none of the run's attacks sees that, the
+  instrument is blind. The recipe is the same in every run: one that cannot memorise would accuse the instrument.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -29,29 +30,20 @@ CONTROL_MODELS = 8
 """A control asks a yes-or-no question: four pairs of models answer it."""
 
 
-@dataclass(frozen=True, eq=False)
-class PlantedLeak:
-    """What the planted control trains, and the attacks that must see what it memorised."""
-
-    spec: CandidateSpec
-    attacks: tuple[NamedAttack, ...]
-
-
 def run_controls(
-    pool: Pool, planted: PlantedLeak, setting: Setting, attacks: Sequence[NamedAttack]
+    pool: Pool, planted: CandidateSpec, setting: Setting, attacks: Sequence[NamedAttack]
 ) -> tuple[Control, ...]:
     """Run every control; one that breaks is recorded as an error.
 
     Args:
         pool: trained models of the first candidate.
-        planted: the leak to plant.
+        planted: what the planted control trains: a recipe that is known to memorise, undefended.
         setting: the run's setting.
-        attacks: the run's attacks, of which the membership attacks are checked.
+        attacks: the membership attacks of the run, or any that can run where it has none.
     """
-    membership = [named for named in attacks if named.attack.family == "membership"]
     return (
-        _guarded("shuffled_membership", lambda: _shuffled_membership(pool, setting, membership)),
-        _guarded("planted_leak", lambda: _planted_leak(planted, setting)),
+        _guarded("shuffled_membership", lambda: _shuffled_membership(pool, setting, attacks)),
+        _guarded("planted_leak", lambda: _planted_leak(planted, setting, attacks)),
     )
 
 
@@ -75,21 +67,21 @@ def _shuffled_membership(pool: Pool, setting: Setting, attacks: Sequence[NamedAt
     )
 
 
-def _planted_leak(planted: PlantedLeak, setting: Setting) -> Control:
-    """Models that memorised random labels are caught: each AUC's lower end exceeds `PLANTED_LEAST_AUC`."""
+def _planted_leak(planted: CandidateSpec, setting: Setting, attacks: Sequence[NamedAttack]) -> Control:
+    """Models that memorised random labels are caught: some AUC's lower end exceeds `PLANTED_LEAST_AUC`."""
     dataset, split = setting.dataset, setting.split
     labels = generator(setting.seed, "control", "planted").integers(0, dataset.n_classes, len(dataset))
     relabelled = replace(dataset, name=f"{dataset.name} with random labels", y=labels.astype(np.int64))
     few = Split(split.pool, split.auxiliary, split.member[:CONTROL_MODELS])
-    pool = train_pool(planted.spec, (relabelled, few), setting.store, setting.seed, setting.observe)
+    pool = train_pool(planted, (relabelled, few), setting.store, setting.seed, setting.observe)
     where = replace(setting, dataset=relabelled, split=few, targets=np.arange(few.models))
-    metrics = _aucs(planted.attacks, pool, where)
-    blind = [name for name, auc in metrics.items() if auc.low <= PLANTED_LEAST_AUC]
+    metrics = _aucs(attacks, pool, where)
+    caught = any(auc.low > PLANTED_LEAST_AUC for auc in metrics.values())
     return _control(
         "planted_leak",
-        f"models fitted to random labels are caught: AUC over {PLANTED_LEAST_AUC:g}",
+        f"some attack catches models fitted to random labels: AUC over {PLANTED_LEAST_AUC:g}",
         metrics,
-        f"the planted leak was not caught by: {', '.join(blind)}" if blind else "",
+        "" if caught else f"the planted leak was not caught by any of: {', '.join(metrics)}",
     )
 
 

@@ -41,7 +41,11 @@ GLOSSARY = (
         "TPR at 1 % FPR",
         "Share of members that an attack flags when it may wrongly flag 1 % of the outsiders.",
     ),
-    ("Realised FPR", "Share of outsiders that were really flagged; ties can keep it under the nominal rate."),
+    (
+        "Realised FPR",
+        "Share of outsiders flagged when the threshold is set on one half of the records and counted on the "
+        "other: what guessing finds at that threshold. It can exceed the nominal rate; ties can keep it under.",
+    ),
     ("AUC", "Chance that the attack ranks a member above an outsider; 0.5 is guessing."),
     ("Advantage", "Largest difference of TPR and FPR. An average over records: it hides the worst-off ones."),
     (
@@ -97,8 +101,10 @@ def limits(evidence: Evidence) -> list[str]:
         "Several models were trained the same way on random halves of the records, and each served as a "
         "target. The numbers speak about this way of training, not about one particular set of weights.",
         "A TPR is given at a false-alarm rate only where enough outsiders were there to measure that rate.",
-        "A heuristic defence carries no epsilon. A formal claim holds under its listed assumptions only, and "
-        "its ceiling refers to its own neighbouring relation.",
+        "A heuristic defence carries no epsilon. A formal claim holds under its listed assumptions only.",
+        "A formal claim is about one record added, removed or zeroed out. The models compared here train on "
+        "halves of a fixed size: where a record is out, another one is in. What a claim allows an attack is "
+        "therefore computed for two changes: 2 ε and (1 + e^ε) δ.",
         "EDPB Opinion 28/2024 ¶55 also names exfiltration and regurgitation of training data; they concern "
         "generative models and are not tested here.",
         "The catalogue identifiers support a reviewer in placing the results. They are no statement about "

@@ -68,7 +68,7 @@ def cache_folder() -> Path:
 
 def _python() -> Check:
     found = ".".join(str(part) for part in sys.version_info[:3])
-    return Check("python", sys.version_info >= (3, 10), f"{found} at {sys.executable} (needed: 3.10 or later)")
+    return Check("python", sys.version_info >= (3, 11), f"{found} at {sys.executable} (needed: 3.11 or later)")
 
 
 def _packages() -> Iterator[Check]:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -16,7 +19,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import NotApplicable, PrivassayError
+from .errors import InfrastructureError, NotApplicable, PrivassayError
 from .events import Observer, StepAdvanced, StepFinished, StepStarted
 from .evidence import Artifact, AttackResult, file_sha256, write_atomically
 from .inversion_metrics import Judge, auxiliary_means, inversion_metrics
@@ -30,6 +33,7 @@ from .protocols import (
     MembershipAttack,
     MembershipContext,
 )
+from .provenance import package_versions
 from .seeds import derive, generator
 from .stats import Resampling
 from .store import Store, key_of
@@ -97,30 +101,37 @@ class NamedAttack:
 
 
 class ArtifactWriter:
-    """Files beside evidence.json: aggregates under `release/`, anything about single records under `restricted/`."""
+    """Files beside evidence.json: aggregates under `release/`, anything about single records under `restricted/`.
+
+    They are written into a folder of their own first and moved into place together, so that an interrupted run leaves
+    the files of an earlier one as they were.
+    """
 
     def __init__(self, out: Path) -> None:
-        """Write under `out`."""
+        """Write under `out`, which exists."""
         self._out = out
+        self._staging = Path(tempfile.mkdtemp(dir=out, prefix=".writing-"))
         self.written: list[Artifact] = []
 
     def save(self, name: str, content: bytes, *, restricted: bool) -> None:
         """Write one file and remember its digest."""
-        path = self._out / ("restricted" if restricted else "release") / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
-        self.written.append(
-            Artifact(path=path.relative_to(self._out).as_posix(), sha256=file_sha256(path), restricted=restricted)
-        )
+        path = f"{'restricted' if restricted else 'release'}/{name}"
+        staged = self._staging / path
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(staged, content)
+        self.written.append(Artifact(path=path, sha256=file_sha256(staged), restricted=restricted))
 
+    def publish(self) -> None:
+        """Move every file to where evidence.json says it is."""
+        for artifact in self.written:
+            final = self._out / artifact.path
+            final.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(self._staging / artifact.path, final)
+        self.discard()
 
-def remove_unlisted(artifacts: Iterable[Artifact], out: Path) -> None:
-    """Remove what an earlier run left under `release/` and `restricted/`: the evidence no longer speaks of it."""
-    listed = {out / artifact.path for artifact in artifacts}
-    for part in ("release", "restricted"):
-        for path in (out / part).rglob("*"):
-            if path.is_file() and path not in listed:
-                path.unlink()
+    def discard(self) -> None:
+        """Drop whatever was not published."""
+        shutil.rmtree(self._staging, ignore_errors=True)
 
 
 def run_membership(named: NamedAttack, pool: Pool, setting: Setting) -> ScoreTable:
@@ -134,7 +145,7 @@ def run_membership(named: NamedAttack, pool: Pool, setting: Setting) -> ScoreTab
     n = len(setting.split.pool)
 
     def score(target: int) -> Arrays:
-        context = _membership_context(attack.threat_model, pool, target, setting)
+        context = _membership_context(named, pool, target, setting)
         view = _view(attack.threat_model, pool, target, setting, budget=n)
         scores = attack.score(view, setting.candidates, context)
         return _placed(scores, setting.split.pool, context.known)
@@ -165,8 +176,14 @@ def run_inversion(named: NamedAttack, pool: Pool, setting: Setting) -> Float32:
     return _each_target(named, pool, setting, reconstruct)["samples"].astype(np.float32)
 
 
-def evaluate(named: NamedAttack, pool: Pool, setting: Setting, judge: Judge, files: ArtifactWriter) -> AttackResult:
-    """Run one attack and measure it. Whatever goes wrong is recorded in the result and stops nothing else."""
+def evaluate(
+    named: NamedAttack, pool: Pool, setting: Setting, judge: Callable[[], Judge], files: ArtifactWriter
+) -> AttackResult:
+    """Run one attack and measure it. Whatever goes wrong with it is recorded and stops nothing else.
+
+    Raises:
+        InfrastructureError: the disk failed.
+    """
     step = f"{named.id} on {pool.spec.id}"
     metrics: dict[str, Estimate] = {}
     status: Literal["ok", "not_run", "error"] = "ok"
@@ -179,12 +196,14 @@ def evaluate(named: NamedAttack, pool: Pool, setting: Setting, judge: Judge, fil
         else:
             samples = run_inversion(named, pool, setting)
             about = (setting.dataset, setting.split)
-            metrics = inversion_metrics(samples, setting.targets, about, judge, setting.resampling)
+            metrics = inversion_metrics(samples, setting.targets, about, judge(), setting.resampling)
             _save_pictures(named, pool, setting, samples, files)
+    except InfrastructureError:
+        raise
     except NotApplicable as error:
-        status, reason = "not_run", str(error)
-    except Exception as error:
-        status, reason = "error", f"{type(error).__name__}: {error}"
+        status, reason, metrics = "not_run", str(error), {}
+    except Exception as error:  # one failing attack must not cost the others' results
+        status, reason, metrics = "error", f"{type(error).__name__}: {error}", {}
     setting.observe(StepFinished(step, reason))
     return AttackResult(
         id=named.id,
@@ -240,8 +259,10 @@ def _key(named: NamedAttack, pool: Pool, setting: Setting, target: int) -> str:
             "candidate": pool.spec.id,
             "target": pool.keys[target],
             "references": [pool.keys[k] for k in setting.split.references(target)],
+            "data": setting.dataset.sha256,
             "split": setting.split.sha256,
             "seed": setting.seed,
+            "packages": package_versions(),
         },
     )
 
@@ -259,7 +280,8 @@ def _view(threat_model: ThreatModel, pool: Pool, target: int, setting: Setting, 
     )
 
 
-def _membership_context(threat_model: ThreatModel, pool: Pool, target: int, setting: Setting) -> MembershipContext:
+def _membership_context(named: NamedAttack, pool: Pool, target: int, setting: Setting) -> MembershipContext:
+    threat_model = named.attack.threat_model
     split, seed = setting.split, setting.seed
     references = None
     if threat_model.reference_models:
@@ -274,7 +296,7 @@ def _membership_context(threat_model: ThreatModel, pool: Pool, target: int, sett
     if threat_model.knows_members:
         told = np.sort(generator(seed, "known", target).permutation(len(split.pool))[: len(split.pool) // 2])
         known = KnownMembers(split.pool[told], split.member[target][told])
-    return MembershipContext(setting.auxiliary, references, known, derive(seed, "attack", target))
+    return MembershipContext(setting.auxiliary, references, known, derive(seed, "attack", named.id, target))
 
 
 def _placed(scores: Scores, pool: Ints, known: KnownMembers | None) -> Arrays:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from .errors import InfrastructureError, UsageError
 from .types import Estimate, Family, Guarantee, PrivacyClaim, ThreatModel, Verdict
@@ -137,6 +137,13 @@ class Evidence(_Record):
     policy_sha256: str | None
     verdicts: tuple[RuleVerdict, ...]
     artifacts: tuple[Artifact, ...]
+
+    @field_validator("candidates")
+    @classmethod
+    def _distinct(cls, candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
+        if len({candidate.id for candidate in candidates}) < len(candidates):
+            raise ValueError("two candidates have the same id")
+        return candidates
 
     def candidate(self, candidate_id: str) -> Candidate:
         """Return the candidate with this id.

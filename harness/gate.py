@@ -7,6 +7,8 @@ A `max` rule compares each end of an estimate's interval with the limit (a `min`
     the limit lies between           INCONCLUSIVE   not enough records or models to tell
     no number, or none to trust      ERROR          a failed attack, a missing metric, a failed control
 
+An attack that the rule covers and that was not run turns PASS into INCONCLUSIVE: it might be the strongest.
+
 A rule over several attacks passes only if each of them does, which needs no correction for many comparisons
 (intersection-union test: Berger 1982, Technometrics 24, 295-300). A FAIL by the largest of K lower ends is
 not corrected for having chosen it, and its reason says so.
@@ -141,7 +143,10 @@ def _judge_metric(rule: MetricRule, candidate: Candidate) -> RuleVerdict:
     silent = [a for a in covered if a.status != "error" and a.id not in {m.attack for m in measured}]
     if silent and measured:
         gaps = "; ".join(_state(attack) for attack in silent)
-        return decided.model_copy(update={"reason": f"{decided.reason}; judged without: {gaps}"})
+        open_end = decided.verdict is Verdict.PASS and any(attack.status == "not_run" for attack in silent)
+        verdict = Verdict.INCONCLUSIVE if open_end else decided.verdict  # the missing attack might be the strongest
+        reason = f"{decided.reason}; judged without: {gaps}"
+        return decided.model_copy(update={"verdict": verdict, "reason": reason})
     return decided
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .errors import NotApplicable
 from .protocols import Model, Recipe
 from .seeds import generator
 from .stats import Resampling, clopper_pearson, crossed_mean
@@ -42,10 +43,20 @@ def train_judge(recipe: Recipe, dataset: Dataset, seed: int, level: float) -> Ju
 
 
 def auxiliary_means(dataset: Dataset, split: Split) -> tuple[Ints, Float32]:
-    """Classes that occur among the auxiliary records (c,) and their mean record, float32 (c, *shape)."""
-    y = dataset.y[split.auxiliary]
-    labels = np.unique(y)
-    x = dataset.x[split.auxiliary]
+    """Classes that can be judged (c,) and the mean of their auxiliary records, float32 (c, *shape).
+
+    A class can be judged that has auxiliary records, and members and non-members in every model.
+
+    Raises:
+        NotApplicable: there is none.
+    """
+    y, x, pool_y = dataset.y[split.auxiliary], dataset.x[split.auxiliary], dataset.y[split.pool]
+    sides = (split.member, ~split.member)
+    labels = np.array(
+        [k for k in np.unique(y) if all((side & (pool_y == k)).any(axis=1).all() for side in sides)], dtype=np.int64
+    )
+    if not len(labels):
+        raise NotApplicable("no class has auxiliary records, and members and non-members in every model")
     return labels, np.stack([x[y == label].mean(axis=0) for label in labels]).astype(np.float32)
 
 

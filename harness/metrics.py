@@ -7,21 +7,33 @@ from dataclasses import replace
 
 import numpy as np
 
-from .stats import CrossedStatistic, Resampling, bootstrap_method, crossed_mean, percentile_interval, share_interval
+from .stats import (
+    CrossedStatistic,
+    Resampling,
+    bootstrap_method,
+    crossed_mean,
+    interval_over,
+    percentile_interval,
+    share_interval,
+)
 from .types import Bools, Estimate, Float64, Ints, ScoreTable
 
 LEAST_FALSE_POSITIVES = 10
 """TPR at a FPR is stated only where that FPR stands for at least so many non-member records."""
 
 _CURVE_RESAMPLES = 200
+_HALVES = "threshold and estimate on separate halves of the records"
 
 
 def membership_metrics(table: ScoreTable, fprs: Sequence[float], resampling: Resampling) -> dict[str, Estimate]:
     """AUC, advantage and, for each FPR that the sample can resolve, TPR and the realised FPR.
 
     Each is the mean over targets of the per-target value (own threshold for each target), with an interval over
-    model pairs and records. `tpr_at_fpr_F` is the largest TPR with FPR <= F, whole tied blocks at a time. An FPR F
-    is left out where (distinct non-member records) x F < 10: the number would rest on a handful of records.
+    model pairs and records. `tpr_at_fpr_F` is the largest TPR with FPR <= F on the records at hand, whole tied blocks
+    at a time: the field's convention, and a little generous to the attacker, because the threshold is set on the
+    records that it is judged by. `realised_fpr_at_fpr_F` says what such a threshold costs on other records; a TPR is
+    better than guessing only where it exceeds that. An FPR F is left out where (distinct non-member records) x F
+    < 10: the number would rest on a handful of records.
 
     Args:
         table: scores of one attack.
@@ -30,17 +42,19 @@ def membership_metrics(table: ScoreTable, fprs: Sequence[float], resampling: Res
     """
     resolvable = [fpr for fpr in fprs if nonmember_records(table) * fpr >= LEAST_FALSE_POSITIVES]
     points, draws = CrossedStatistic(table, resampling).draws(resolvable)
-    records = table.scores.shape[1]
-    method = bootstrap_method(len(table.targets), records, "records", resampling)
+    members = int((table.scored & table.member).any(axis=0).sum())
+    records = int(table.scored.any(axis=0).sum())
+    method = bootstrap_method(table.targets, records, "records", resampling)
+    over = interval_over(table.targets, "records")
     estimates = {}
     for name, value in points.items():
         if name == "advantage":
-            words = f"threshold and estimate on separate halves; {method}"
             low, high = percentile_interval(value, draws[name], resampling.level)
         else:
-            words = method
-            low, high = share_interval(value, draws[name], resampling.level, records)
-        estimates[name] = Estimate(value, low, high, resampling.level, words, records, "models and records")
+            rests_on = nonmember_records(table) if name.startswith("realised") else members
+            low, high = share_interval(value, draws[name], resampling.level, rests_on)
+        words = f"{_HALVES}; {method}" if name.startswith(("advantage", "realised")) else method
+        estimates[name] = Estimate(value, low, high, resampling.level, words, records, over)
     return estimates
 
 

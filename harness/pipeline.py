@@ -5,8 +5,9 @@ train each candidate's pool -> utility, attacks -> controls -> evidence.json -> 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,9 @@ from . import gate, junit, provenance, report
 from .accounting import dp_sgd_claim
 from .controls import run_controls
 from .errors import UsageError
-from .evaluation import ArtifactWriter, NamedAttack, Setting, evaluate, remove_unlisted
+from .evaluation import ArtifactWriter, NamedAttack, Setting, evaluate
 from .events import Observer
-from .evidence import Candidate, Evidence, RuleVerdict, evidence_path, write, write_atomically
+from .evidence import Candidate, Evidence, RuleVerdict, evidence_path, read, write, write_atomically
 from .inversion_metrics import Judge, train_judge
 from .metrics import utility_metrics
 from .plan import Plan
@@ -28,7 +29,7 @@ from .types import Estimate, PrivacyClaim
 
 
 def run(plan: Plan, out: Path, observe: Observer) -> Evidence:
-    """Do everything and write `out/evidence.json`, `out/report.html` and `out/junit.xml`.
+    """Do everything and write `out/evidence.json`, `out/report.html` and `out/junit.xml`, together, at the end.
 
     Finished models and attacks are kept in `out/store`: the same run again repeats nothing that is there.
 
@@ -36,35 +37,46 @@ def run(plan: Plan, out: Path, observe: Observer) -> Evidence:
         UsageError: `out` cannot be written, or the policy names a metric that this run does not have.
         InfrastructureError: the disk failed.
     """
-    settings = plan.config
     setting = _setting(plan, Store(out / "store"), observe)
     files = ArtifactWriter(out)
-    judge = train_judge(plan.judge, plan.dataset, settings.seed, settings.metrics.level)
-    data = (plan.dataset, plan.split)
-    pools = [train_pool(spec, data, setting.store, settings.seed, observe) for spec in plan.specs]
-    evidence = Evidence(
+    try:
+        evidence = _measure(plan, setting, files)
+        try:
+            judged = _judged(evidence, plan)
+        except UsageError:
+            _write_outputs(evidence, files, out)  # a policy that does not fit must not cost the results
+            raise
+        _write_outputs(judged, files, out)
+    finally:
+        files.discard()
+    return judged
+
+
+def _measure(plan: Plan, setting: Setting, files: ArtifactWriter) -> Evidence:
+    """Everything but the verdicts."""
+    settings, data = plan.config, (plan.dataset, plan.split)
+    judge = cache(lambda: train_judge(plan.judge, plan.dataset, settings.seed, settings.metrics.level))
+    pools = [train_pool(spec, data, setting.store, settings.seed, setting.observe) for spec in plan.specs]
+    return Evidence(
         schema_version="1",
         run_id=plan.run_id,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         experiment=settings.model_dump(mode="json"),
         provenance=provenance.collect(plan.dataset, plan.split, settings.seed),
         candidates=tuple(_candidate(pool, plan.attacks, setting, judge, files) for pool in pools),
-        controls=run_controls(pools[0], plan.planted, setting, plan.attacks),
+        controls=run_controls(pools[0], plan.planted, setting, plan.control_attacks),
         policy_sha256=None,
         verdicts=(),
         artifacts=tuple(files.written),
     )
+
+
+def _judged(evidence: Evidence, plan: Plan) -> Evidence:
+    """The evidence with the verdicts of the plan's policy, if there is one."""
     if plan.policy is None:
-        _write_outputs(evidence, out)
         return evidence
-    try:
-        verdicts = gate.judge(evidence, plan.policy, None)
-    except UsageError:
-        _write_outputs(evidence, out)  # a policy that does not fit must not cost the results
-        raise
-    judged = evidence.model_copy(update={"policy_sha256": plan.policy.sha256, "verdicts": verdicts})
-    _write_outputs(judged, out)
-    return judged
+    verdicts = gate.judge(evidence, plan.policy, None)
+    return evidence.model_copy(update={"policy_sha256": plan.policy.sha256, "verdicts": verdicts})
 
 
 def release_verdicts(plan: Plan, evidence: Evidence) -> tuple[RuleVerdict, ...]:
@@ -73,11 +85,25 @@ def release_verdicts(plan: Plan, evidence: Evidence) -> tuple[RuleVerdict, ...]:
     return tuple(v for v in evidence.verdicts if release in (None, v.candidate))
 
 
-def _write_outputs(evidence: Evidence, out: Path) -> None:
+def _write_outputs(evidence: Evidence, files: ArtifactWriter, out: Path) -> None:
+    _remove_stale(evidence, out)
+    files.publish()
     write(evidence, evidence_path(out))
-    remove_unlisted(evidence.artifacts, out)
     report.write(out, out / "report.html")
     write_atomically(out / "junit.xml", junit.to_junit(evidence.verdicts, str(evidence.experiment["name"])))
+
+
+def _remove_stale(evidence: Evidence, out: Path) -> None:
+    """Remove the files that the evidence in `out` lists and the new evidence does not; nothing else is touched."""
+    try:
+        earlier = read(evidence_path(out)).artifacts
+    except UsageError:
+        return
+    current = {artifact.path for artifact in evidence.artifacts}
+    for artifact in earlier:
+        path = out / artifact.path
+        if artifact.path not in current and path.resolve().is_relative_to(out.resolve()):
+            path.unlink(missing_ok=True)
 
 
 def _setting(plan: Plan, store: Store, observe: Observer) -> Setting:
@@ -95,7 +121,7 @@ def _setting(plan: Plan, store: Store, observe: Observer) -> Setting:
 
 
 def _candidate(
-    pool: Pool, attacks: Sequence[NamedAttack], setting: Setting, judge: Judge, files: ArtifactWriter
+    pool: Pool, attacks: Sequence[NamedAttack], setting: Setting, judge: Callable[[], Judge], files: ArtifactWriter
 ) -> Candidate:
     """Everything measured about one candidate."""
     spec = pool.spec

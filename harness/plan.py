@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from . import catalog, config, policy
-from .controls import PlantedLeak
 from .dataset_checks import check_dataset
 from .errors import UsageError
 from .evaluation import NamedAttack
@@ -31,7 +30,8 @@ class Plan:
         split: who will train on what.
         specs: the candidates, in order.
         attacks: the attacks, in order.
-        planted: what the planted-leak control trains and runs.
+        control_attacks: what the controls check: the membership attacks, or the loss attack where there is none.
+        planted: what the planted-leak control trains.
         judge: recipe of the independent classifier that measures model inversion.
         policy: limits that judge the run, if any.
     """
@@ -41,7 +41,8 @@ class Plan:
     split: Split
     specs: tuple[CandidateSpec, ...]
     attacks: tuple[NamedAttack, ...]
-    planted: PlantedLeak
+    control_attacks: tuple[NamedAttack, ...]
+    planted: CandidateSpec
     judge: Recipe
     policy: policy.Policy | None
 
@@ -66,11 +67,17 @@ def make(path: Path, overrides: Sequence[str] = ()) -> Plan:
     source = str(path)
     specs = _specs(settings, source)
     attacks = tuple(_attack(name, section, source) for name, section in settings.attacks.items())
+    _check_references(attacks, settings, source)
     rules = None if settings.policy is None else policy.load(path.parent / settings.policy)
     judge, _ = _build("models", "evaluation_classifier", settings.evaluation_classifier, source)
     dataset = _dataset(settings, source)
-    split = paired_halves(dataset, settings.pool.models, settings.pool.records, settings.seed)
-    return Plan(settings, dataset, split, specs, attacks, _planted(specs[0], source), judge, rules)
+    try:
+        split = paired_halves(dataset, settings.pool.models, settings.pool.records, settings.seed)
+    except UsageError as error:
+        raise UsageError(f"{source}: {error}") from error
+    membership = tuple(named for named in attacks if named.attack.family == "membership")
+    checked = membership or (_attack("loss", {}, source),)
+    return Plan(settings, dataset, split, specs, attacks, checked, _planted(source), judge, rules)
 
 
 def _specs(settings: config.ExperimentConfig, source: str) -> tuple[CandidateSpec, ...]:
@@ -82,22 +89,28 @@ def _specs(settings: config.ExperimentConfig, source: str) -> tuple[CandidateSpe
         for model, defense in settings.candidate_pairs()
     )
     for spec in specs:
-        reason = spec.defense.supports(spec.recipe)
+        reason = spec.defense.supports(spec.recipe, settings.pool.records // 2)
         if reason is not None:
             raise UsageError(f"{source}: candidate {spec.id}: {reason}")
     return specs
 
 
-def _planted(spec: CandidateSpec, source: str) -> PlantedLeak:
-    """The first candidate's recipe, undefended, under the two attacks that must see what it memorised."""
-    undefended = CandidateSpec(
-        f"planted-{spec.model}",
-        "none",
-        spec.recipe,
-        spec.recipe_identity,
-        *_build("defenses", "none", {}, source),
-    )
-    return PlantedLeak(undefended, tuple(_attack(name, {}, source) for name in ("loss", "lira")))
+def _check_references(attacks: Sequence[NamedAttack], settings: config.ExperimentConfig, source: str) -> None:
+    """The pool leaves every attack the references it needs: all models but the target and its complement."""
+    left = settings.pool.models - 2
+    for named in attacks:
+        needed = named.attack.threat_model.reference_models
+        if left < needed:
+            raise UsageError(
+                f"{source}: attacks.{named.id}: needs {needed} reference models, pool.models={settings.pool.models} "
+                f"leaves {left}; must be at least {needed + 2 + needed % 2}"
+            )
+
+
+def _planted(source: str) -> CandidateSpec:
+    """A forest memorises whatever it is fitted to, whatever the framework of the run."""
+    forest = _build("models", "planted", {"component": "sklearn_random_forest"}, source)
+    return CandidateSpec("planted", "none", *forest, *_build("defenses", "none", {}, source))
 
 
 def _attack(name: str, section: config.Component, source: str) -> NamedAttack:

@@ -15,6 +15,7 @@ stand for characters other than `/`. How rules are applied: `gate.py`.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -36,6 +37,10 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
 
 
+# Metrics that are shares: a limit of 60 instead of 0.60 would never bind.
+_SHARE = re.compile(r"auc|(tpr|realised_fpr)_at_fpr_.*|.*_accuracy")
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -55,6 +60,13 @@ class MetricRule(_Part):
     metric: Text
     max: float | None = None
     min: float | None = None
+
+    @model_validator(mode="after")
+    def _limit_within_range(self) -> MetricRule:
+        metric, limit = self.metric.rpartition("/")[2], self.max if self.min is None else self.min
+        if limit is not None and _SHARE.fullmatch(metric) and not 0 <= limit <= 1:
+            raise ValueError(f"rule {self.id!r}: limit {limit:g}: {metric} lies between 0 and 1 (0.03 is 3 %)")
+        return self
 
     @model_validator(mode="after")
     def _one_limit(self) -> MetricRule:

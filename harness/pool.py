@@ -11,6 +11,7 @@ import numpy as np
 
 from .events import Observer, StepAdvanced, StepFinished, StepStarted
 from .protocols import Defense, Model, Recipe, Trained
+from .provenance import package_versions
 from .seeds import derive, generator
 from .store import Store, key_of
 from .types import (
@@ -109,8 +110,9 @@ class PoolReferences:
 def train_pool(spec: CandidateSpec, data: tuple[Dataset, Split], store: Store, seed: int, observe: Observer) -> Pool:
     """Train the models that the store does not hold yet and return the pool.
 
-    A model's key holds its recipe, the parameters of its defence that change its weights, the records, the rows it
-    trains on and its seed; not the size of the pool, so a pool grows without retraining.
+    A model's key holds its recipe, the parameters of its defence that change its weights, the code of both, the
+    versions of the packages, the records, the rows it trains on and its seed; not the size of the pool, so a pool grows
+    without retraining.
     """
     dataset, split = data
     seeds = [derive(seed, "train", k) for k in range(split.models)]
@@ -130,18 +132,24 @@ def train_pool(spec: CandidateSpec, data: tuple[Dataset, Split], store: Store, s
 
 
 def _key(spec: CandidateSpec, dataset: Dataset, rows: Ints, seed: int) -> str:
-    changes_weights = dict(spec.defense.training_parameters())
     return key_of(
         STEP,
         VERSION,
         {
             "recipe": asdict(spec.recipe_identity),
-            "defense": [spec.defense_identity.component, changes_weights] if changes_weights else None,
+            "defense": _training_identity(spec),
             "data": dataset.sha256,
             "rows": sha256_of(rows),
             "seed": seed,
+            "packages": package_versions(),
         },
     )
+
+
+def _training_identity(spec: CandidateSpec) -> object:
+    """What a defence adds to plain training; None for a defence that trains plainly."""
+    parameters = dict(spec.defense.training_parameters())
+    return [spec.defense_identity.component, parameters, spec.defense_identity.code_sha256] if parameters else None
 
 
 def _save(trained: Trained, dataset: Dataset, folder: Path) -> None:

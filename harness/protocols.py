@@ -78,8 +78,8 @@ class Defense(Protocol):
     def guarantee(self) -> Guarantee:
         """`none`, `heuristic` or `formal`: what the defence itself promises."""
 
-    def supports(self, recipe: Recipe) -> str | None:
-        """None when the defence can train `recipe`, else the reason why not."""
+    def supports(self, recipe: Recipe, records: int) -> str | None:
+        """None when the defence can train `recipe` on so many records, else the reason why not."""
 
     def training_parameters(self) -> Mapping[str, object]:
         """Parameters that change the trained weights; empty for plain training.

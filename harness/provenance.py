@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def collect(dataset: Dataset, split: Split, seed: int) -> Provenance:
     )
     return Provenance(
         code={"privassay": package_version(), **_git_state()},
-        packages={name: found for name in PACKAGES if (found := _version(name)) is not None},
+        packages=package_versions(),
         machine={
             "system": platform.platform(),
             "python": platform.python_version(),
@@ -50,6 +51,12 @@ def collect(dataset: Dataset, split: Split, seed: int) -> Provenance:
         seeds={"root": seed},
         data=data,
     )
+
+
+@cache
+def package_versions() -> dict[str, str]:
+    """Versions of the installed packages that results depend on."""
+    return {name: found for name in PACKAGES if (found := _version(name)) is not None}
 
 
 def package_version() -> str:

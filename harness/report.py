@@ -22,12 +22,13 @@ from .evidence import AttackResult, Candidate, Evidence, RuleVerdict, evidence_p
 from .report_figures import LineStyle, Point, line_styles, picture, privacy_utility, roc
 from .report_files import Curve, Files, Unreadable
 from .report_summary import summary_markdown
-from .types import Estimate, Family
+from .types import Estimate, Family, Verdict
 
 __all__ = ["render", "summary_markdown", "write"]
 
 _TEMPLATE = "report.html.jinja"
 _MOST_PICTURES = 20  # classes shown for one attack: keeps the page small enough for MLflow's preview
+_UNMET = (Verdict.ERROR, Verdict.FAIL, Verdict.INCONCLUSIVE)
 _FAMILIES: tuple[tuple[Family, str], ...] = (
     ("membership", "Membership inference"),
     ("inversion", "Model inversion"),
@@ -72,16 +73,30 @@ class CandidateView:
         """Rules that were applied to it."""
         return [v for v in self.evidence.verdicts if v.candidate == self.candidate.id]
 
+    @property
+    def unmet(self) -> list[tuple[str, list[RuleVerdict]]]:
+        """Rules that it did not meet, by verdict: those that are broken apart from those left open."""
+        groups = [(verdict, [v for v in self.rules if v.verdict is verdict]) for verdict in _UNMET]
+        return [(verdict.value, rules) for verdict, rules in groups if rules]
+
+    @property
+    def role(self) -> str:
+        """`release candidate`, `comparison`, or nothing where the experiment names no release candidate."""
+        release = wording.release_candidate(self.evidence)
+        if release is None:
+            return ""
+        return "release candidate" if self.candidate.id == release else "comparison"
+
     @cached_property
     def strongest(self) -> wording.Strongest | None:
         """The membership attack it is judged by."""
         return wording.strongest(self.candidate)
 
     @property
-    def limit(self) -> float | None:
-        """The policy's limit on the metric that its strongest attack was picked by."""
+    def limiting(self) -> RuleVerdict | None:
+        """The rule on the metric that its strongest attack was picked by."""
         metric = self.strongest.metric if self.strongest else ""
-        return next((v.limit for v in self.rules if v.metric.endswith(f"/{metric}")), None)
+        return next((v for v in self.rules if v.metric.endswith(f"/{metric}")), None)
 
     @property
     def contradicted(self) -> bool:
@@ -100,10 +115,14 @@ class CandidateView:
         return max(lifts, key=lambda estimate: estimate.low, default=None)
 
     def posteriors(self) -> list[tuple[float, float, float, float, float | None]]:
-        """For each prior: prior, posterior at the TPR and at both interval ends, and the claim's ceiling."""
+        """For each prior: prior, posterior at the TPR and at both interval ends, and the claim's ceiling.
+
+        All at the realised FPR; at the nominal one where that was not measured or nobody was flagged.
+        """
         if self.strongest is None or self.strongest.metric != wording.HEADLINE:
             return []
-        claim, fpr, rate = self.candidate.claim, wording.NOMINAL_FPR, self.strongest.estimate
+        claim, rate = self.candidate.claim, self.strongest.estimate
+        fpr = wording.by_guessing(self.strongest) or wording.NOMINAL_FPR
         rows = []
         for prior in wording.PRIORS:
             value, low, high = (wording.posterior(prior, t, fpr) for t in (rate.value, rate.low, rate.high))
@@ -123,6 +142,8 @@ class CandidateView:
                 found.append((attack, self.files.curve(self._file("release/curves", attack, "json"))))
             except Unreadable as error:
                 notices.append(f"{attack.id}: curve not drawn ({error})")
+            if wording.tied(attack):
+                notices.append(f"{attack.id}: {wording.TIED}")
         if not found:
             return RocFigure(None, [], notices or ["No membership attack produced a curve."])
         drawn = [attack for attack, _ in found]
@@ -166,11 +187,13 @@ def render(evidence: Evidence, folder: Path) -> str:
         folder: where the files that `evidence.artifacts` lists are; their digests are checked before use.
     """
     files = Files(evidence, folder)
-    views = [CandidateView(i, c, evidence, files) for i, c in enumerate(evidence.candidates, start=1)]
+    candidates = wording.release_first(evidence)
+    views = [CandidateView(i, c, evidence, files) for i, c in enumerate(candidates, start=1)]
     page = _environment().get_template(_TEMPLATE)
     return page.render(
         evidence=evidence,
         files=files,
+        unusable=files.unusable(),
         views=views,
         verdict=wording.overall(evidence),
         headline=wording.headline(evidence),
@@ -214,7 +237,7 @@ def _scatter(views: list[CandidateView]) -> Markup | None:
     ]
     if not drawn:
         return None
-    limits_set = {view.limit for view, _ in drawn if view.limit is not None}
+    limits_set = {rule.limit for view, _ in drawn if (rule := view.limiting) and rule.limit is not None}
     limit = limits_set.pop() if len(limits_set) == 1 else None
     return Markup(privacy_utility([point for _, point in drawn], limit))  # noqa: S704  # our own SVG
 

@@ -71,6 +71,11 @@ class Files:
             return str(error)
         return "unchanged"
 
+    def unusable(self) -> list[str]:
+        """Paths of released files that the evidence lists and that are missing or not as listed."""
+        released = (artifact for artifact in self._listed.values() if not artifact.restricted)
+        return [artifact.path for artifact in released if self.status(artifact) != "unchanged"]
+
     def listed(self, path: str) -> bool:
         """Whether the evidence lists `path`."""
         return path in self._listed

@@ -12,7 +12,7 @@ from .types import Estimate, Verdict
 MOST_CHARACTERS = 8000
 _FOR_CANDIDATES = 4800
 _FOR_FINDINGS = 1800
-_LONGEST_NAME, _LONGEST_REASON, _LONGEST_SENTENCE = 60, 240, 400
+_LONGEST_NAME, _LONGEST_REASON, _LONGEST_SENTENCE = 60, 240, 480
 _COLUMNS = (
     "Candidate", "Verdict", "Held-out accuracy", "Strongest attack", "TPR at 1 % FPR", "AUC", "Lift", "Claim"
 )  # fmt: skip
@@ -22,8 +22,8 @@ _WORST_FIRST = ("ERROR", "FAIL", "INCONCLUSIVE", "NO POLICY", "PASS")
 def summary_markdown(evidence: Evidence) -> str:
     """One page of Markdown, at most 8000 characters: verdict, candidates, rules not met, coverage.
 
-    Candidates and rules come worst first; what does not fit is counted in a last line. Names from the user's
-    files are shortened and escaped.
+    The release candidate comes first, then candidates and rules worst first; what does not fit is counted in a
+    last line. Names from the user's files are shortened and escaped.
     """
     text = "\n".join(
         [
@@ -58,7 +58,8 @@ def _head(evidence: Evidence) -> list[str]:
 
 
 def _ordered(evidence: Evidence) -> list[Candidate]:
-    return sorted(evidence.candidates, key=lambda c: _WORST_FIRST.index(wording.overall(evidence, c.id)))
+    worst_first = sorted(evidence.candidates, key=lambda c: _WORST_FIRST.index(wording.overall(evidence, c.id)))
+    return sorted(worst_first, key=lambda c: c.id != wording.release_candidate(evidence))
 
 
 def _row(evidence: Evidence, candidate: Candidate) -> str:
@@ -95,8 +96,10 @@ def _findings(evidence: Evidence) -> list[str]:
         for c in evidence.controls
         if c.status != "passed"
     ]
-    broken = [v for v in evidence.verdicts if v.verdict is not Verdict.PASS]
-    return controls + [_finding(v) for v in sorted(broken, key=lambda v: _WORST_FIRST.index(v.verdict.value))]
+    release = wording.release_candidate(evidence)
+    unmet = [v for v in evidence.verdicts if v.verdict is not Verdict.PASS]
+    unmet.sort(key=lambda v: (v.candidate != release, _WORST_FIRST.index(v.verdict.value)))
+    return controls + [_finding(v) for v in unmet]
 
 
 def _finding(verdict: RuleVerdict) -> str:

@@ -35,7 +35,7 @@ def paired_halves(dataset: Dataset, models: int, pool: int, seed: int) -> Split:
     if len(dataset) < least:
         raise UsageError(
             f"data {dataset.name}: {len(dataset)} records, fewer than the {least} that the split needs "
-            f"(pool.records={pool} and at least one auxiliary record a class)"
+            f"(pool.records={pool} and as many auxiliary records as there are classes)"
         )
     order = generator(seed, "split", dataset.name).permutation(len(dataset)).astype(np.int64)
     member = np.zeros((models, pool), dtype=np.bool_)

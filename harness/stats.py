@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from .types import Bools, Estimate, Float64, Ints, Over, ScoreTable
 
+Unit = Literal["records", "classes"]
 Weights = NDArray[np.floating[Any]]
 
 _CELLS_PER_CHUNK = 2_000_000  # weights held at once: about 8 MB a temporary
+_FEW = 10  # records below which a percentile interval of a share is not trusted alone
 _TINY = 1e-12  # keeps ratios finite where a resample holds no member or no non-member
 
 
@@ -83,18 +85,14 @@ class Curve:
         area = (gained * (tp[1:] + tp[:-1])).sum(axis=0, dtype=np.float64) / 2
         return np.asarray(area / np.maximum(self.tp[-1] * self.fp[-1].astype(np.float64), _TINY))
 
-    def at_fpr(self, fpr: float) -> tuple[Float64, Float64]:
-        """(TPR, realised FPR), each (r,), at the largest set of flagged blocks whose FPR is at most `fpr`.
+    def tpr_at(self, fpr: float) -> Float64:
+        """TPR (r,) at the largest set of flagged blocks whose FPR on these records is at most `fpr`.
 
         A block of equal scores is flagged whole or not at all; nothing is interpolated.
         """
         allowed = (self.fp <= fpr * self.fp[-1].astype(np.float64) + 1e-9).sum(axis=0)
-        columns = np.arange(self.tp.shape[1])
-        last = np.maximum(allowed - 1, 0)
-        flagged = allowed > 0
-        tpr = np.where(flagged, self.tp[last, columns] / np.maximum(self.tp[-1], _TINY), 0.0)
-        realised = np.where(flagged, self.fp[last, columns] / np.maximum(self.fp[-1], _TINY), 0.0)
-        return tpr, realised
+        flagged = np.pad(self.tp, ((1, 0), (0, 0)))[allowed, np.arange(self.tp.shape[1])]
+        return np.asarray(flagged / np.maximum(self.tp[-1], _TINY), dtype=np.float64)
 
     def difference(self) -> Weights:
         """TPR - FPR after every block, with "flag nobody" in front: (b + 1, r)."""
@@ -119,6 +117,26 @@ def split_advantage(first: Curve, second: Curve) -> Float64:
     columns = np.arange(one.shape[1])
     crossed = other[one.argmax(axis=0), columns] + one[other.argmax(axis=0), columns]
     return np.asarray(crossed / 2, dtype=np.float64)
+
+
+def crossed_fpr(first: Curve, second: Curve, fpr: float) -> Float64:
+    """False positive rate that a threshold for `fpr` really has: set on one half of the records, counted on the other.
+
+    Counted on the records that set the threshold, the rate never exceeds `fpr`, whatever the truth. Both ways are
+    averaged. The thresholds rest on half of the records, so the rate is a little higher than that of the full sample:
+    about (k + 1) / (m + 1) where k of m non-members may be flagged.
+
+    Returns:
+        float64 (r,).
+    """
+    columns = np.arange(first.fp.shape[1])
+
+    def counted(setter: Curve, counter: Curve) -> Float64:
+        last = (setter.fp <= fpr * setter.fp[-1].astype(np.float64) + 1e-9).sum(axis=0)
+        flagged = np.pad(counter.fp, ((1, 0), (0, 0)))[last, columns]
+        return np.asarray(flagged / np.maximum(counter.fp[-1], _TINY), dtype=np.float64)
+
+    return (counted(first, second) + counted(second, first)) / 2
 
 
 def record_weights(rng: np.random.Generator, repetitions: int, records: int) -> Weights:
@@ -149,16 +167,17 @@ def percentile_interval(value: float, draws: Float64, level: float) -> tuple[flo
 
 
 def share_interval(share: float, draws: Float64, level: float, records: int) -> tuple[float, float]:
-    """Percentile interval of a share between 0 and 1 that is never a single point.
+    """Interval of a share between 0 and 1 that rests on `records` distinct records.
 
-    Where every draw is the same (nobody flagged, everything right), resampling sees no uncertainty at all. The exact
-    interval of the same share among `records` independent records then takes its place: 0 of 1200 is at most 0.3 %.
+    The percentile interval, and where fewer than ten records make the share (or its complement) its union with the
+    exact interval of the same share among `records` independent records: resampling sees little or no uncertainty
+    when almost nobody is flagged, or almost everything is right. 0 of 1200 is at most 0.3 %.
     """
     low, high = percentile_interval(share, draws, level)
-    if high > low:
+    if min(share, 1 - share) * records >= _FEW:
         return low, high
     exact = clopper_pearson(round(share * records), records, level)
-    return min(exact.low, share), max(exact.high, share)
+    return min(exact.low, low), max(exact.high, high)
 
 
 class CrossedStatistic:
@@ -208,21 +227,23 @@ class CrossedStatistic:
             columns.setdefault("auc", []).append(curve.auc())
             columns.setdefault("advantage", []).append(split_advantage(first, second))
             for fpr in fprs:
-                tpr, realised = curve.at_fpr(fpr)
-                columns.setdefault(f"tpr_at_fpr_{fpr:g}", []).append(tpr)
-                columns.setdefault(f"realised_fpr_at_fpr_{fpr:g}", []).append(realised)
+                columns.setdefault(f"tpr_at_fpr_{fpr:g}", []).append(curve.tpr_at(fpr))
+                columns.setdefault(f"realised_fpr_at_fpr_{fpr:g}", []).append(crossed_fpr(first, second, fpr))
         return {name: np.stack(values, axis=1) for name, values in columns.items()}
 
     def roc(self, grid: Float64) -> tuple[Float64, Float64, Float64]:
         """Mean TPR over targets on `grid` of FPRs (g,), with the ends of its pointwise interval, each (g,)."""
         n = self.table.scores.shape[1]
         rng = np.random.default_rng(self.resampling.seed)
-        weights = np.hstack([np.ones((n, 1)), record_weights(rng, self.resampling.resamples, n)])
-        curves = [Curve.of(order, weights) for order in self.orders]
-        tprs = np.stack([[curve.at_fpr(fpr)[0] for fpr in grid] for curve in curves])  # (t, g, r + 1)
+        weights = record_weights(rng, self.resampling.resamples, n)
+        weights = np.hstack([np.ones((n, 1), dtype=weights.dtype), weights])
         shares = model_weights(rng, self.resampling.resamples, self.table.targets)
-        mean = tprs[:, :, 0].mean(axis=0)
-        draws = np.einsum("tgr,rt->gr", tprs[:, :, 1:], shares)
+        mean, draws = np.zeros(len(grid)), np.zeros((len(grid), self.resampling.resamples))
+        for t, order in enumerate(self.orders):
+            curve = Curve.of(order, weights)
+            tprs = np.stack([curve.tpr_at(fpr) for fpr in grid])  # (g, r + 1)
+            mean += tprs[:, 0] / len(self.orders)
+            draws += tprs[:, 1:] * shares[:, t]
         tails = [(1 - self.resampling.level) / 2, (1 + self.resampling.level) / 2]
         low, high = np.quantile(draws, tails, axis=1)
         return mean, np.minimum(low, mean), np.maximum(high, mean)
@@ -233,7 +254,7 @@ def crossed_mean(
     weights: NDArray[np.generic],
     targets: Ints,
     resampling: Resampling,
-    unit: Literal["records", "classes"] = "records",
+    unit: Unit = "records",
 ) -> Estimate:
     """Mean over targets of the weighted mean of `values` over their units, with the crossed bootstrap.
 
@@ -251,12 +272,11 @@ def crossed_mean(
     draws = (per_target * model_weights(rng, resampling.resamples, targets)).sum(axis=1)
     value = float(((values * weight).sum(axis=1) / weight.sum(axis=1)).mean())
     if unit == "records":
-        low, high = share_interval(value, draws, resampling.level, values.shape[1])
+        low, high = share_interval(value, draws, resampling.level, int((weight > 0).any(axis=0).sum()))
     else:
         low, high = percentile_interval(value, draws, resampling.level)
-    method = bootstrap_method(len(targets), values.shape[1], unit, resampling)
-    over: Over = "models and records" if unit == "records" else "models and classes"
-    return Estimate(value, low, high, resampling.level, method, values.shape[1], over)
+    method = bootstrap_method(targets, values.shape[1], unit, resampling)
+    return Estimate(value, low, high, resampling.level, method, values.shape[1], interval_over(targets, unit))
 
 
 def clopper_pearson(successes: int, n: int, level: float) -> Estimate:
@@ -269,9 +289,18 @@ def clopper_pearson(successes: int, n: int, level: float) -> Estimate:
     return Estimate(successes / n, low, high, level, "Clopper-Pearson", n, "records")
 
 
-def bootstrap_method(targets: int, units: int, unit: str, resampling: Resampling) -> str:
+def interval_over(targets: Ints, unit: Unit) -> Over:
+    """What an interval covers: one pair of models says nothing of how models vary."""
+    if len(np.unique(targets // 2)) < 2:
+        return unit
+    return "models and records" if unit == "records" else "models and classes"
+
+
+def bootstrap_method(targets: Ints, units: int, unit: Unit, resampling: Resampling) -> str:
     """The method of an interval, in words."""
+    pairs = len(np.unique(targets // 2))
+    models = f"{pairs} complementary model pairs and " if pairs > 1 else ""
     return (
-        f"mean over {targets} target models; percentile bootstrap, {resampling.resamples} resamples of "
-        f"complementary model pairs and of {units} {unit}"
+        f"mean over {len(targets)} target models; percentile bootstrap, {resampling.resamples} resamples of "
+        f"{models}{units} {unit}"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.box import SIMPLE_HEAD
@@ -26,6 +26,7 @@ _COLOUR = {
 
 
 _WIDTH_OF_A_PIPE = 140
+_USUAL_FPR = 0.01
 
 
 def console() -> Console:
@@ -64,7 +65,7 @@ def verdict_table(evidence: Evidence) -> Table:
     """One row a candidate: verdict, use, strongest attack, inversion, claim. Intervals in brackets."""
     title = f"{evidence.experiment['name']} (run {evidence.run_id})"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in ("candidate", "verdict", "held-out\naccuracy", "leading\nattack", "AUC", "TPR at\n1 % FPR"):
+    for heading in ("candidate", "verdict", "held-out\naccuracy", "leading\nattack", "AUC", "TPR at\nlow FPR"):
         table.add_column(heading, overflow="fold", no_wrap=heading == "verdict")
     table.add_column("inversion\nlift", overflow="fold")
     table.add_column("epsilon\n(delta)", overflow="fold")
@@ -102,7 +103,7 @@ def _row(candidate: Candidate, verdicts: list[RuleVerdict]) -> list[str]:
         _interval(candidate.utility.get("heldout_accuracy")),
         escape(found.attack.id + knowing(found.attack)) if found else "none ran",
         _interval(metrics.get("auc")),
-        _interval(metrics.get("tpr_at_fpr_0.01")),
+        _lowest_tpr(metrics),
         _interval(max(lifts, key=lambda lift: lift.low, default=None)),
         f"{claim.epsilon:.2f}\n({claim.delta:g})" if claim else "no claim",
     ]
@@ -113,6 +114,15 @@ def _verdict(verdicts: list[RuleVerdict]) -> str:
         return "not judged"
     verdict = overall(verdicts)
     return f"[{_COLOUR[verdict]}]{verdict.value}[/{_COLOUR[verdict]}]"
+
+
+def _lowest_tpr(metrics: Mapping[str, Estimate]) -> str:
+    """TPR at 1 % FPR, or at the lowest FPR that was measured, which is then named."""
+    found = {float(name.rpartition("_")[2]): e for name, e in metrics.items() if name.startswith("tpr_at_fpr_")}
+    if not found:
+        return "n/a"
+    fpr = _USUAL_FPR if _USUAL_FPR in found else min(found)
+    return f"{_interval(found[fpr])} at {100 * fpr:g} %"
 
 
 def _interval(estimate: Estimate | None) -> str:

@@ -20,7 +20,7 @@ from typing import TypeVar
 from . import evidence as records
 from .errors import UsageError
 from .evidence import Artifact, Candidate, Evidence
-from .wording import overall
+from .wording import overall, release_candidate
 
 HEADLINES = ("tpr_at_fpr_0.01", "auc", "lift", "heldout_accuracy", "epsilon")
 """Last parts of the metric names that the parent run repeats for every candidate."""
@@ -124,6 +124,7 @@ def _parent(evidence: Evidence, sha256: str) -> RunPlan:
         "privassay.evidence_sha256": sha256,
         "privassay.schema_version": evidence.schema_version,
         "privassay.verdict": overall(evidence),
+        "privassay.release_candidate": release_candidate(evidence),
         "privassay.controls": "; ".join(failed) or ("passed" if evidence.controls else "none"),
         "privassay.data_sha256": data.sha256,
         "privassay.split_sha256": data.split_sha256,

@@ -23,7 +23,7 @@ Guarantee = Literal["none", "heuristic", "formal"]
 Sampler = Literal["poisson", "shuffled"]
 Neighbouring = Literal["add_or_remove_one", "zero_out_one"]
 Accountant = Literal["pld", "gaussian"]
-Over = Literal["records", "models", "models and records", "models and classes"]
+Over = Literal["records", "classes", "models", "models and records", "models and classes"]
 
 ACCESS_LEVELS: tuple[Access, ...] = ("labels", "probabilities", "gradients")
 
@@ -69,8 +69,8 @@ class Dataset:
 
     @cached_property
     def sha256(self) -> str:
-        """Digest of records and labels."""
-        return sha256_of(self.x, self.y)
+        """Digest of everything that results depend on: records, labels, number of classes, bounds."""
+        return sha256_of(self.x, self.y, np.array([self.n_classes, *self.bounds], dtype=np.float64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +125,7 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class ObservedSampling:
-    """How batches were really drawn, counted while training, not read from the configuration.
+    """How batches were really drawn: steps and passes are counted while training, not read from the configuration.
 
     Attributes:
         sampler: `poisson` (every record joins every batch by its own coin) or `shuffled` (every record exactly once
@@ -249,8 +249,10 @@ class Estimate:
     def __post_init__(self) -> None:
         if not np.isfinite([self.value, self.low, self.high, self.level]).all():
             raise ValueError(f"Estimate({self.value}, {self.low}, {self.high}): NaN and infinity are not results")
-        if self.low > self.high or not 0 < self.level < 1:
-            raise ValueError(f"Estimate(low={self.low}, high={self.high}, level={self.level}): not an interval")
+        if not self.low <= self.value <= self.high or not 0 < self.level < 1:
+            raise ValueError(
+                f"Estimate({self.value}, low={self.low}, high={self.high}, level={self.level}): not an interval"
+            )
 
 
 class Verdict(StrEnum):
@@ -281,7 +283,8 @@ class ScoreTable:
 
 @dataclass(frozen=True)
 class Identity:
-    """What a component is, for keys and evidence: its catalogue name and the parameters that change its results."""
+    """What a component is, for keys and evidence: its catalogue name, its parameters and the digest of its code."""
 
     component: str
     parameters: Mapping[str, object]
+    code_sha256: str

@@ -2,21 +2,26 @@
 
 A success rate at a false-alarm rate is said as counts out of 1000 people; the chance that a flagged person
 really is a member is Bayes' rule at three priors (Jayaraman et al., arXiv 2005.10881); a formal claim is
-said as the highest success rate that it leaves open (Kairouz et al., arXiv 1311.0776, section 2).
+said as the highest success rate that it leaves open (Kairouz et al., arXiv 1311.0776, section 2), for a game in
+which one record replaces another (group privacy: Dwork and Roth 2014, theorem 2.2).
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from . import gate
-from .evidence import AttackResult, Candidate, Evidence
+from .evidence import AttackResult, Candidate, Evidence, RuleVerdict
 from .types import Estimate, PrivacyClaim, ThreatModel, Verdict
 
 HEADLINE = "tpr_at_fpr_0.01"
+REALISED = "realised_fpr_at_fpr_0.01"
 NOMINAL_FPR = 0.01
+_DISTRUST = "A control of the instrument did not pass, so no result of this run may be relied on"
+_NO_RESULT = "no membership attack produced a result"
 PRIORS = (0.01, 0.10, 0.50)
 
 ACCESS_WORDS = {
@@ -30,10 +35,18 @@ _LABELS = {
     "evaluation_accuracy": "Recognised reconstructions",
     "baseline_accuracy": "Recognised baseline",
     "lift": "Lift over baseline",
-    "nearest_member_gain": "Nearest-member gain",
+    "nearest_member_gain": "Closer to a member than the public mean",
+    "member_specificity": "Closer to members than to outsiders",
+    "evaluation_classifier_accuracy": "Judge's own accuracy",
     "train_accuracy": "Accuracy on training data",
     "heldout_accuracy": "Accuracy on held-out data",
 }
+_RELATIVE = ("nearest_member_gain", "member_specificity")
+BYPASS = "This attacker holds the weights: a defence of the answers does not stand in the way."
+TIED = (
+    "scores are tied in blocks larger than 1\u00a0% of the outsiders: whole blocks are flagged or not, "
+    "so at 1\u00a0% FPR nobody is."
+)
 _AT_FPR = re.compile(r"(tpr|realised_fpr)_at_fpr_([0-9.e-]+)")
 
 
@@ -46,15 +59,20 @@ def metric_label(name: str) -> str:
 
 
 def number(name: str, value: float) -> str:
-    """Value of the metric `name`: rates in percent, lift in points, all else with three decimals."""
+    """Value of the metric `name`: rates in percent, lift in points, all else with three decimals.
+
+    A metric that is not known keeps three significant digits where it is very large or small.
+    """
     if name == "claim":
-        return f"\u03b5\u00a0{value:.3g}"
+        return f"\u03b5\u00a0{value:.4g}"
     if name == "lift":
-        return _minus(f"{100 * value:+.1f}\u00a0pts")
+        return _signed(f"{100 * value:+.1f}") + "\u00a0pts"
+    if name in _RELATIVE:
+        return _signed(f"{100 * value:+.1f}") + "\u00a0%"
     if _AT_FPR.fullmatch(name) or name.endswith("accuracy"):
-        return _minus(f"{100 * value:.1f}\u00a0%")
-    large_or_tiny = abs(value) >= 1000 or 0 < abs(value) < 0.001
-    return _minus(f"{value:.3g}" if large_or_tiny else f"{value:.3f}")
+        return _signed(f"{100 * value:.1f}") + "\u00a0%"
+    extreme = name not in _LABELS and (abs(value) >= 1000 or 0 < abs(value) < 0.001)
+    return _signed(f"{value:.3g}" if extreme else f"{value:.3f}")
 
 
 def interval(name: str, estimate: Estimate) -> str:
@@ -63,19 +81,69 @@ def interval(name: str, estimate: Estimate) -> str:
     return f"[{low}, {high}]"
 
 
-def _minus(text: str) -> str:
+def _signed(text: str) -> str:
+    """A number with a real minus sign, and none on what was rounded to zero."""
+    if not text.strip("+-0."):
+        return text.lstrip("+-")
     return text.replace("-", "\u2212") if text[0] == "-" else text
 
 
-def overall(evidence: Evidence, candidate: str | None = None) -> str:
-    """Verdict on one candidate, or on the run: the worst of the rules, ERROR where a control did not pass.
+def release_candidate(evidence: Evidence) -> str | None:
+    """Id of the candidate whose verdict is the run's; None where all of them decide."""
+    named = evidence.experiment.get("release")
+    return named if isinstance(named, str) else None
 
-    `NO POLICY` when no rule was applied: nothing was decided, which is not a pass.
+
+def release_first(evidence: Evidence) -> list[Candidate]:
+    """The candidates as in the evidence, the release candidate before the others."""
+    release = release_candidate(evidence)
+    return sorted(evidence.candidates, key=lambda candidate: candidate.id != release)
+
+
+def overall(evidence: Evidence, candidate: str | None = None) -> str:
+    """Verdict on one candidate, or on the run: that of the release candidate, else the worst of all.
+
+    ERROR where a control did not pass; `NO POLICY` when no rule was applied: nothing was decided, which is not
+    a pass.
     """
-    if any(control.status != "passed" for control in evidence.controls):
+    if _distrusted(evidence):
         return Verdict.ERROR.value
-    verdicts = [v for v in evidence.verdicts if candidate in {None, v.candidate}]
+    subject = candidate or release_candidate(evidence)
+    verdicts = [v for v in evidence.verdicts if subject in {None, v.candidate}]
     return gate.overall(verdicts).value if verdicts else "NO POLICY"
+
+
+def limit_words(rule: RuleVerdict, verdicts: Iterable[RuleVerdict]) -> str:
+    """The limit with its direction.
+
+    Evidence keeps no direction; it follows from a verdict that was decided, on this candidate or on another one
+    of `verdicts` under the same rule. Where none was decided, the limit stands alone.
+    """
+    if rule.limit is None:
+        return "\u2013"
+    same = (other for other in verdicts if other.rule == rule.rule)
+    sign = next((s for other in (rule, *same) if (s := _direction(other))), "")
+    if rule.metric == "claim":
+        return f"\u03b5\u00a0{sign}\u00a0{rule.limit:.3g}"
+    return f"{sign}\u00a0{number(rule.metric.rpartition('/')[2], rule.limit)}".strip("\u00a0")
+
+
+def _direction(rule: RuleVerdict) -> str:
+    if rule.metric == "claim":
+        return "\u2264"
+    if rule.estimate is None or rule.limit is None:
+        return ""
+    under, over = rule.estimate.high <= rule.limit, rule.estimate.low >= rule.limit
+    if under == over:  # the interval holds the limit, or is that single point
+        return ""
+    kept = rule.verdict is not Verdict.FAIL  # undecided beside its limit: kept, but for attacks that are missing
+    return "\u2264" if under == kept else "\u2265"
+
+
+def bypasses(attack: AttackResult, candidate: Candidate) -> bool:
+    """Whether the attack uses weights where a defence without a formal claim is in place."""
+    undefended = candidate.guarantee == "none" or candidate.defense == "none"
+    return attack.threat_model.access == "gradients" and candidate.claim is None and not undefended
 
 
 @dataclass(frozen=True)
@@ -120,16 +188,51 @@ def share(probability: float) -> str:
 
 
 def tpr_ceiling(claim: PrivacyClaim, fpr: float) -> float:
-    """Largest TPR at `fpr` that (epsilon, delta) leaves to any attack on neighbouring data sets."""
-    growth = math.exp(min(claim.epsilon, 700.0))
-    return max(0.0, min(growth * fpr + claim.delta, 1 - (1 - claim.delta - fpr) / growth, 1.0))
+    """Largest TPR at `fpr` that (epsilon, delta) leaves to any attack in the game that is measured here.
+
+    The claim is about adding or removing (or zeroing out) one record. The models of a pool train on halves of a
+    fixed size, so where a record is out another one is in: two changes. Group privacy for two changes gives
+    epsilon' = 2 epsilon and delta' = (1 + e^epsilon) delta for either neighbouring relation, and with them
+    TPR <= min(e^epsilon' FPR + delta', 1 - e^-epsilon' (1 - delta' - FPR)).
+    """
+    once = math.exp(min(claim.epsilon, 350.0))
+    twice, delta = once**2, (1 + once) * claim.delta
+    return max(0.0, min(twice * fpr + delta, 1 - (1 - delta - fpr) / twice, 1.0))
 
 
 def contradicts(found: Strongest, claim: PrivacyClaim | None) -> bool:
-    """Whether even the lower bound of the attack's TPR lies above what the claim leaves open."""
+    """Whether even the lower bound of the attack's TPR lies above what the claim leaves open.
+
+    The ceiling is taken at the upper end of the realised FPR: where that is all that the threshold cost, the
+    attack is within the claim.
+    """
     if claim is None or found.metric != HEADLINE:
         return False
-    return found.estimate.low > tpr_ceiling(claim, NOMINAL_FPR)
+    return found.estimate.low > tpr_ceiling(claim, _most_by_guessing(found))
+
+
+def tied(attack: AttackResult) -> bool:
+    """Whether the attack flags nobody at 1 % FPR, which without large blocks of equal scores it would."""
+    flagged = [attack.metrics.get(name) for name in (HEADLINE, REALISED)]
+    return all(rate is not None and rate.value == 0 for rate in flagged)
+
+
+def realised_fpr(found: Strongest) -> Estimate | None:
+    """False positive rate that the threshold for 1 % FPR really has, where it was measured."""
+    return found.attack.metrics.get(REALISED) if found.metric == HEADLINE else None
+
+
+def by_guessing(found: Strongest) -> float:
+    """What guessing achieves in the metric that the attack was picked by: as many members as outsiders."""
+    if found.metric != HEADLINE:
+        return 0.5
+    realised = realised_fpr(found)
+    return realised.value if realised else NOMINAL_FPR
+
+
+def _most_by_guessing(found: Strongest) -> float:
+    realised = realised_fpr(found)
+    return realised.high if realised else by_guessing(found)
 
 
 def attacker(threat_model: ThreatModel) -> str:
@@ -149,49 +252,76 @@ def attack_sentence(found: Strongest) -> str:
             f"{1000 * estimate.value:.0f} of 1000 cases (interval {1000 * estimate.low:.0f} to "
             f"{1000 * estimate.high:.0f}); guessing picks it in 500."
         )
-    low, high = _thousands(estimate.low), _thousands(estimate.high)
+    outsiders = f"{_thousands(by_guessing(found))} of 1000 outsiders"
+    if realised := realised_fpr(found):
+        outsiders += f" ({_range(realised)})"
     return (
         f"Of 1000 training members, {who} correctly flags {_thousands(estimate.value)} "
-        f"(interval {low} to {high}), and wrongly flags {_thousands(NOMINAL_FPR)} of 1000 outsiders."
+        f"({_range(estimate)}), and wrongly flags {outsiders}."
     )
 
 
 def chance_sentence(found: Strongest) -> str:
-    """Whether the attack measurably beats guessing."""
-    chance = NOMINAL_FPR if found.metric == HEADLINE else 0.5
-    if found.estimate.low > chance:
-        factor = found.estimate.value / chance
-        return f"That is {factor:.1f} times what guessing achieves, and the whole interval is above guessing."
-    return "The interval includes or lies below what guessing achieves: no measurable advantage of this attack."
+    """Whether the attack measurably beats guessing, which flags members and outsiders alike.
+
+    It does where the lower end of its rate exceeds the upper end of the realised FPR (the nominal one where that
+    was not measured), and for AUC where the lower end exceeds 0.5.
+    """
+    chance = by_guessing(found)
+    if found.estimate.low <= _most_by_guessing(found):
+        return "The interval is not wholly above what guessing achieves: no measurable advantage of this attack."
+    if chance == 0:
+        return "Guessing with the same threshold finds none: the whole interval is above guessing."
+    factor = found.estimate.value / chance
+    return f"That is {factor:.1f} times what guessing achieves, and the whole interval is above guessing."
 
 
 def headline(evidence: Evidence) -> str:
-    """The run in one sentence."""
-    found = [(c.id, s) for c in evidence.candidates if (s := strongest(c)) is not None]
-    tail = "no membership attack produced a result"
-    by_headline = [(name, s) for name, s in found if s.metric == HEADLINE] or found
-    if by_headline:
-        name, top = max(by_headline, key=lambda pair: pair[1].estimate.low)
-        tail = f"the most that any attack achieved was against {name}: {_short(top)}"
-    return f"{_tally(evidence)}; {tail}."
+    """The run in one sentence; where there is a release candidate, it first and the others for comparison."""
+    release = release_candidate(evidence)
+    others = [c for c in evidence.candidates if c.id != release]
+    if release is None:
+        sentence = f"{_tally(evidence, others, 'candidate')}; {_most(others)}."
+        return sentence[0].upper() + sentence[1:]
+    if _distrusted(evidence):
+        return f"Release candidate {release}: {overall(evidence)}. {_DISTRUST}."
+    found = next((strongest(c) for c in evidence.candidates if c.id == release), None)
+    most = f"at the most, {_short(found)}" if found else _NO_RESULT
+    first = f"Release candidate {release}: {overall(evidence)}; {most}."
+    if not others:
+        return first
+    return f"{first} For comparison: {_tally(evidence, others, 'other candidate')}; {_most(others)}."
+
+
+def _most(candidates: Sequence[Candidate]) -> str:
+    found = [(c.id, s) for c in candidates if (s := strongest(c)) is not None]
+    comparable = [(name, s) for name, s in found if s.metric == HEADLINE] or found
+    if not comparable:
+        return _NO_RESULT
+    name, top = max(comparable, key=lambda pair: pair[1].estimate.low)
+    return f"the most that any attack achieved was against {name}: {_short(top)}"
 
 
 def _short(found: Strongest) -> str:
     value, name = found.estimate.value, found.attack.id + knowing(found.attack)
     if found.metric != HEADLINE:
         return f"{name} tells members from outsiders with AUC {value:.3f} (guessing: 0.500)"
-    alarms = _thousands(NOMINAL_FPR)
+    alarms = _thousands(by_guessing(found))
     return (
         f"{name} finds {_thousands(value)} of every 1000 training members "
         f"at {alarms} false alarms per 1000 outsiders, where guessing finds {alarms}"
     )
 
 
-def _tally(evidence: Evidence) -> str:
-    outcomes = [overall(evidence, c.id) for c in evidence.candidates]
-    if any(control.status != "passed" for control in evidence.controls):
-        return "A control of the instrument did not pass, so no result of this run may be relied on"
-    total = f"{len(outcomes)} candidate{'' if len(outcomes) == 1 else 's'}"
+def _distrusted(evidence: Evidence) -> bool:
+    return any(control.status != "passed" for control in evidence.controls)
+
+
+def _tally(evidence: Evidence, candidates: Sequence[Candidate], kind: str) -> str:
+    outcomes = [overall(evidence, c.id) for c in candidates]
+    if _distrusted(evidence):
+        return _DISTRUST
+    total = f"{len(outcomes)} {kind}{'' if len(outcomes) == 1 else 's'}"
     if set(outcomes) <= {"NO POLICY"}:
         return f"{total} measured, none judged, because no policy was applied"
     words = {
@@ -202,17 +332,26 @@ def _tally(evidence: Evidence) -> str:
         "NO POLICY": "not under any rule",
     }
     counts = {text: outcomes.count(key) for key, text in words.items() if key in outcomes}
-    return f"Of {total}, " + ", ".join(f"{n} {'is' if n == 1 else 'are'} {text}" for text, n in counts.items())
+    return f"of {total}, " + ", ".join(f"{n} {'is' if n == 1 else 'are'} {text}" for text, n in counts.items())
 
 
 def claim_words(candidate: Candidate) -> str:
     """The formal claim, or that there is none and why."""
     if candidate.claim is not None:
-        delta = f"{candidate.claim.delta:.1g}".replace("e-0", "e-").replace("-", "\u2011")
-        return f"\u03b5\u00a0=\u00a0{candidate.claim.epsilon:.3g}, \u03b4\u00a0=\u00a0{delta}"
+        return f"\u03b5\u00a0=\u00a0{candidate.claim.epsilon:.4g}, \u03b4\u00a0=\u00a0{delta_words(candidate.claim)}"
     return "no formal claim" + (" (heuristic defence)" if candidate.guarantee == "heuristic" else "")
 
 
+def delta_words(claim: PrivacyClaim) -> str:
+    """Delta in digits that no line break tears apart."""
+    return f"{claim.delta:.2g}".replace("e-0", "e-").replace("-", "\u2011")
+
+
+def _range(estimate: Estimate) -> str:
+    return f"interval {_thousands(estimate.low)} to {_thousands(estimate.high)}"
+
+
 def _thousands(rate: float) -> str:
+    """A rate as a count out of 1000, with one decimal where a whole number would hide what the verdict rests on."""
     count = 1000 * rate
-    return f"{count:.0f}" if count >= 10 or math.isclose(count, round(count)) else f"{count:.1f}"
+    return f"{count:.0f}" if count >= 20 or math.isclose(count, round(count)) else f"{count:.1f}"

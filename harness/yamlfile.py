@@ -103,6 +103,7 @@ def validate(model_class: type[_Model], mapping: Mapping[str, Any], source: Path
         return model_class.model_validate_json(json.dumps(mapping, default=repr), strict=True)
     except ValidationError as error:
         errors = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+        errors = [e for e in errors if e["type"] != "too_short"] or errors  # entries that failed are not missing
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         raise UsageError(f"{source}: {_explain(errors[0], model_class, mapping)}{more}") from error
 
@@ -158,7 +159,8 @@ def _explain(error: ErrorDetails, model_class: type[BaseModel], mapping: Mapping
         if error["type"] == "missing":
             return f"{prefix}key {key!r} is missing"
         allowed = _allowed_keys(model_class, location[:-1])
-        return f"{prefix}unknown key {key!r}{did_you_mean(key, allowed) or ';'} allowed: {', '.join(allowed)}"
+        known = f"allowed: {', '.join(allowed)}" if allowed else "no keys are allowed here"
+        return f"{prefix}unknown key {key!r}{did_you_mean(key, allowed) or ';'} {known}"
     where, message = _where(location, mapping), _message(error)
     if error["type"] == "value_error" and isinstance(value, (dict, list)):
         return f"{where}: {message}" if where else message  # such a message says itself which value is wrong

@@ -55,11 +55,12 @@ class ArtBlackBox:
 
     Attributes:
         attack_model_type: ART's name of the attack model: rf, gb, lr, dt, knn or svm.
-        fed_by: how many of the references feed it; a forest's time grows with it and its strength hardly does.
+        max_rows: how many (reference, record) rows feed it, drawn evenly from all references; its time grows with
+            them and its strength hardly does.
     """
 
     attack_model_type: str = "rf"
-    fed_by: int = 4
+    max_rows: int = 5000
 
     family: ClassVar[Family] = "membership"
     implementation: ClassVar[str] = "adversarial-robustness-toolbox: MembershipInferenceBlackBox"
@@ -69,16 +70,20 @@ class ArtBlackBox:
 
     def __post_init__(self) -> None:
         one_of(ATTACK_MODEL_TYPES, attack_model_type=self.attack_model_type)
-        positive(fed_by=self.fed_by)
+        positive(max_rows=self.max_rows)
 
     def score(self, view: View, candidates: Candidates, context: MembershipContext) -> Scores:
         """Score every candidate; higher = member."""
         if context.references is None:
             raise NotApplicable("ART's black-box attack needs reference models to learn from")
-        used = range(min(self.fed_by, len(context.references)))
-        probabilities = np.concatenate([context.references.probabilities(k) for k in used])
-        member = context.references.member[: len(used)].ravel()
-        rows = (probabilities, np.tile(candidates.y, len(used)), member)
+        references, rng = context.references, np.random.default_rng(context.seed)
+        each = min(len(candidates), -(-self.max_rows // len(references)))
+        drawn = [np.sort(rng.permutation(len(candidates))[:each]) for _ in range(len(references))]
+        rows = (
+            np.concatenate([references.probabilities(k)[chosen] for k, chosen in enumerate(drawn)]),
+            np.concatenate([candidates.y[chosen] for chosen in drawn]),
+            np.concatenate([references.member[k][chosen] for k, chosen in enumerate(drawn)]),
+        )
         attack = _fitted(view, self.attack_model_type, rows, context.seed)
         return _scored(attack, view, candidates, np.ones(len(candidates), dtype=np.bool_))
 

@@ -29,6 +29,10 @@ def run(name, pool, setting):
     return run_inversion(attack, pool, setting)
 
 
+def judged(setting):
+    return train_judge(SklearnRandomForest(n_estimators=10), setting.dataset, 0, 0.95)
+
+
 def fresh(setting, folder):
     """The same setting with a store that holds nothing of earlier attacks."""
     return dataclasses.replace(setting, store=Store(folder))
@@ -53,9 +57,9 @@ def test_declares_what_it_is(name):
 def test_runs_within_its_threat_model_and_is_measured(name, defense, small_setting, tmp_path):
     # The view refuses what the threat model does not grant, so status ok means that the attack kept to it.
     pool = small.pool(small_setting, defense)
-    judge = train_judge(SklearnRandomForest(n_estimators=10), small_setting.dataset, 0, 0.95)
     files = ArtifactWriter(tmp_path)
-    result = evaluate(named(name), pool, small_setting, judge, files)
+    result = evaluate(named(name), pool, small_setting, lambda: judged(small_setting), files)
+    files.publish()
     assert (result.status, result.reason) == ("ok", "")
     assert result.metrics
     for artifact in files.written:
@@ -86,8 +90,7 @@ def test_refuses_without_enough_references(name, small_setting, tmp_path):
     few = dataclasses.replace(small_setting.split, member=small_setting.split.member[:2])
     where = dataclasses.replace(fresh(small_setting, tmp_path), split=few, targets=np.arange(2))
     pool = small.pool(small_setting)
-    judge = train_judge(SklearnRandomForest(n_estimators=5), small_setting.dataset, 0, 0.95)
-    result = evaluate(named(name), pool, where, judge, ArtifactWriter(tmp_path))
+    result = evaluate(named(name), pool, where, lambda: judged(where), ArtifactWriter(tmp_path))
     assert result.status == "not_run"
     assert "reference models" in result.reason
     assert result.metrics == {}

@@ -92,7 +92,7 @@ def test_class_gradient_is_that_of_the_probability_or_refused(name, data):
 def test_defence_trains_the_recipe_or_says_why_not(name, defense_name, data):
     made, defense = recipe(name), catalog.build("defenses", defense_name, DEFENSES[defense_name], "test")
     rows = [np.arange(0, 150), np.arange(150, 300)]
-    reason = defense.supports(made)
+    reason = defense.supports(made, 150)
     if reason is not None:
         assert made.framework in reason
         with pytest.raises(NotApplicable):

@@ -25,6 +25,6 @@ def test_rows_and_seeds_must_match():
 def test_it_promises_and_changes_nothing():
     defense, answers = NoDefense(), np.array([[0.25, 0.75]])
     assert defense.guarantee == "none"
-    assert defense.supports(TorchMLP()) is None
+    assert defense.supports(TorchMLP(), 600) is None
     assert defense.training_parameters() == {}
     np.testing.assert_array_equal(defense.release(answers, np.random.default_rng(0)), [[0.25, 0.75]])

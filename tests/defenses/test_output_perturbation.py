@@ -55,7 +55,7 @@ def test_the_generator_alone_decides(answers):
 def test_it_shares_its_models_with_no_defence():
     assert OutputPerturbation().training_parameters() == NoDefense().training_parameters() == {}
     assert OutputPerturbation().guarantee == "heuristic"
-    assert OutputPerturbation().supports(TorchMLP()) is None
+    assert OutputPerturbation().supports(TorchMLP(), 600) is None
 
 
 @pytest.mark.parametrize("parameters", [{"noise_scale": -0.1}, {"noise_scale": np.nan}, {"decimals": -1}])

@@ -44,11 +44,24 @@ BAD = {
     "parameter out of range": ({"models__mlp__epochs": 0}, "models.mlp: epochs=0: must be > 0"),
     "unknown candidate": ({"candidates": ["mlp/dp"]}, "candidates: 'mlp/dp' is not MODEL/DEFENSE"),
     "release is no candidate": ({"release": "mlp/dp_sgd"}, "release: 'mlp/dp_sgd' is not a candidate"),
-    "odd pool": ({"pool__models": 5}, "pool.models=5: must be an even number"),
+    "odd pool": ({"pool__models": 7}, "pool.models=7: must be an even number"),
     "too few records": ({"pool__records": 1796}, "fewer than the 1806 that the split needs"),
     "more targets than models": ({"pool__targets": 99}, "pool.targets=99: must be at most pool.models=6"),
     "missing policy": ({"policy": "nowhere.yaml"}, "nowhere.yaml: cannot be read"),
-    "name with slash": ({"attacks__a/b": {"component": "loss"}}, "attacks.a/b: names may hold"),
+    "name with slash": ({"attacks__a/b": {"component": "loss"}}, "attacks.a/b"),
+    "name too long": ({"name": "x" * 100}, "name="),
+    "seed too large": ({"seed": 10**30}, "seed="),
+    "candidate twice": ({"candidates": ["mlp/none", "mlp/none"]}, "candidates: each may be named once"),
+    "no candidate": ({"candidates": []}, "candidates=[]"),
+    "FPR twice": ({"metrics__fprs": [0.1, 0.1]}, "distinct fractions"),
+    "too few references": (
+        {"pool__models": 4},
+        "attacks.lira: needs 4 reference models, pool.models=4 leaves 2; must be at least 6",
+    ),
+    "delta too large": (
+        {"defenses": {"dp_sgd": {"target_delta": 0.01}}},
+        "candidate mlp/dp_sgd: target_delta=0.01: must be below 1 / 100",
+    ),
     "defence that does not fit": (
         {"models": {"forest": {"component": "sklearn_random_forest"}}, "defenses": {"dp_sgd": {}}},
         "candidate forest/dp_sgd: DP-SGD is not available for sklearn recipes",
@@ -69,6 +82,10 @@ def test_each_mistake_is_one_line(tmp_path, changes, message):
         or "digits" in str(error.value)
         or ("nowhere" in str(error.value))
     )
+
+
+def test_a_section_without_a_value_is_empty(tmp_path):
+    assert config.load(write(tmp_path, defenses={"none": None})).defenses == {"none": {}}
 
 
 def test_run_id_is_for_results_only(tmp_path):

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from privassay.harness.errors import InfrastructureError
 from privassay.harness.evaluation import ArtifactWriter, NamedAttack, evaluate, run_membership
 from privassay.harness.evidence import file_sha256
 from privassay.harness.inversion_metrics import train_judge
@@ -43,7 +44,7 @@ class Returns:
 
 
 def named(attack, name="spy"):
-    return NamedAttack(name, attack, Identity("test", {}))
+    return NamedAttack(name, attack, Identity("test", {}, ""))
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def where(small_setting, tmp_path):
 
 @pytest.fixture(scope="module")
 def judge(small_setting):
-    return train_judge(SklearnRandomForest(n_estimators=5), small_setting.dataset, 0, 0.95)
+    return lambda: train_judge(SklearnRandomForest(n_estimators=5), small_setting.dataset, 0, 0.95)
 
 
 def spied(where, **threat):
@@ -158,9 +159,20 @@ def test_artifacts_carry_their_digest_and_are_kept_apart(where, judge, tmp_path)
     assert result.status == "ok"
     paths = {artifact.path: artifact for artifact in files.written}
     assert set(paths) == {"release/curves/mlp/none/loss.json", "restricted/scores/mlp/none/loss.npz"}
+    assert not (tmp_path / "release").exists()  # an interrupted run leaves the files of an earlier one alone
+    files.publish()
     for path, artifact in paths.items():
         assert artifact.sha256 == file_sha256(tmp_path / path)
         assert artifact.restricted == path.startswith("restricted")
+
+
+def test_full_disk_is_not_the_fault_of_the_attack(where, judge, tmp_path, monkeypatch):
+    def full(path, content):
+        raise InfrastructureError(f"{path}: cannot be written (No space left on device)")
+
+    monkeypatch.setattr("privassay.harness.evaluation.write_atomically", full)
+    with pytest.raises(InfrastructureError, match="No space left"):
+        evaluate(small.attack("loss"), small.pool(where), where, judge, ArtifactWriter(tmp_path))
 
 
 def test_pictures_of_private_data_are_restricted(where, judge, tmp_path):

@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-
 from privassay.experiments.digits import Digits
+from privassay.harness.errors import NotApplicable
 from privassay.harness.inversion_metrics import auxiliary_means, inversion_metrics, train_judge
 from privassay.harness.splits import paired_halves
 from privassay.harness.stats import Resampling
@@ -71,6 +71,16 @@ def test_noise_is_not_recognised(setting, judge):
     assert found["evaluation_accuracy"].value < 0.5
     assert found["lift"].value < -0.4
     assert found["baseline_accuracy"].value > 0.8
+
+
+def test_a_class_that_some_model_never_saw_is_left_out(setting):
+    dataset, split = setting
+    member = split.member.copy()
+    member[0, dataset.y[split.pool] == 5] = False
+    labels, _ = auxiliary_means(dataset, dataclasses.replace(split, member=member))
+    assert 5 not in labels
+    with pytest.raises(NotApplicable, match="no class"):
+        auxiliary_means(dataset, dataclasses.replace(split, member=np.zeros_like(member)))
 
 
 def test_a_class_without_auxiliary_records_is_left_out(setting):

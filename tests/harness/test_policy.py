@@ -141,3 +141,14 @@ def test_the_shipped_policy_asks_for_every_kind_of_evidence():
         "accuracy": ("utility/heldout_accuracy", None, 0.80),
     }
     assert rules["claim"] == ClaimRule(id="claim", claim="required", max_epsilon=10.0, max_delta=1e-4)
+
+
+@pytest.mark.parametrize("metric", ["mia/*/auc", "mia/lira/tpr_at_fpr_0.01", "utility/heldout_accuracy"])
+@pytest.mark.parametrize("limit", [60, -0.1])
+def test_a_limit_that_could_never_bind_is_refused(tmp_path, metric, limit):
+    path = tmp_path / "policy.yaml"
+    path.write_text(
+        f'apiVersion: privassay/policy/v1\nname: p\nrules:\n- {{id: r, metric: "{metric}", max: {limit}}}\n'
+    )
+    with pytest.raises(UsageError, match="lies between 0 and 1"):
+        load(path)

@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-
 from privassay.defenses.dp_sgd import DPSGD
 from privassay.harness import catalog
 from privassay.harness.accounting import dp_sgd_claim
@@ -72,6 +71,12 @@ def test_output_defence_shares_models(where):
     assert not np.array_equal(plain.released(0, rows, 0), perturbed.released(0, rows, 0))
 
 
+def edited(made):
+    """The same recipe after somebody changed its source."""
+    identity = dataclasses.replace(made.recipe_identity, code_sha256="other")
+    return dataclasses.replace(made, recipe_identity=identity)
+
+
 def changed_labels(dataset):
     y = dataset.y.copy()
     y[0] = (y[0] + 1) % 10
@@ -83,11 +88,13 @@ def changed_labels(dataset):
     [
         lambda w: {"seed": 1},
         lambda w: {"dataset": changed_labels(w.dataset)},
+        lambda w: {"dataset": dataclasses.replace(w.dataset, bounds=(-1.0, 1.0))},
         lambda w: {"split": paired_halves(w.dataset, 4, 200, seed=5)},
         lambda w: {"made": spec(dataclasses.replace(QUICK, epochs=2))},
+        lambda w: {"made": edited(spec())},
         lambda w: {"made": spec(defense=DPSGD(epochs=1, target_delta=1e-3))},
     ],
-    ids=["seed", "data", "split", "recipe", "defence"],
+    ids=["seed", "data", "bounds", "split", "recipe", "code", "defence"],
 )
 def test_whatever_changes_the_model_changes_the_key(where, change):
     first, _ = train(where)

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import math
 import re
 from dataclasses import replace
 
@@ -11,9 +10,8 @@ import pytest
 from privassay.harness import evidence as ev
 from privassay.harness import report, report_figures, wording
 from privassay.harness.errors import InfrastructureError, UsageError
-from privassay.harness.types import Estimate, PrivacyClaim, Verdict
+from privassay.harness.types import Estimate, Verdict
 from privassay.tests.support import evidence_example as example
-from scipy.stats import norm
 
 FORBIDDEN = re.compile(r"compliant|certified|anonymous|guarantee|proves|\bsafe\b", re.IGNORECASE)
 
@@ -79,7 +77,7 @@ def test_strongest_attack_in_plain_words(unchanged):
     value, low, high = (round(1000 * r) for r in (rate.value, rate.low, rate.high))
     assert (
         f"Of 1000 training members, an attacker with probability access correctly flags {value} "
-        f"(interval {low} to {high}), and wrongly flags 10 of 1000 outsiders."
+        f"(interval {low} to {high}), and wrongly flags 11.2 of 1000 outsiders (interval 8.1 to 14.3)."
     ) in text
     assert "14 reference models; query budget 1" in text
     assert "no measurable advantage" not in text.split("mlp/dp_sgd")[0]
@@ -210,7 +208,7 @@ def test_metrics_that_are_not_known_are_shown(example_run):
     first = run.candidates[0]
     metrics = {
         **first.attacks[0].metrics,
-        "audited_epsilon": Estimate(1.234, 1.222, 1.246, 0.95, "", 16, "models"),
+        "audited_epsilon": Estimate(1.234, 1.222, 1.246, 0.95, "", 16, "records"),
     }
     attack = first.attacks[0].model_copy(update={"metrics": metrics, "family": "attribute"})
     change(example_run, candidates=(first.model_copy(update={"attacks": (*first.attacks[1:], attack)}),))
@@ -235,13 +233,6 @@ def test_overall_verdict(example_run, changes, expected):
     assert report.summary_markdown(run).startswith(f"# {expected}: ")
 
 
-def test_each_candidate_has_its_own_verdict():
-    run = example.evidence()
-    assert [wording.overall(run, c.id) for c in run.candidates] == ["FAIL", "PASS", "INCONCLUSIVE"]
-    assert wording.overall(run) == "FAIL"
-    assert wording.overall(run.model_copy(update={"verdicts": run.verdicts[1:]})) == "INCONCLUSIVE"
-
-
 def test_a_run_without_controls_says_so(example_run):
     change(example_run, controls=(), verdicts=())
     assert "No control of the instrument was run" in page(example_run)
@@ -256,41 +247,10 @@ def test_a_candidate_on_which_nothing_ran(example_run):
     assert "Membership inference NO RESULT" in text
 
 
-def test_strongest_is_picked_by_the_lower_bound():
-    one = example.candidates()[0]
-    wide = Estimate(0.2, 0.01, 0.4, 0.95, "wide", 16, "models")
-    unsure = one.attacks[1].model_copy(update={"metrics": {"tpr_at_fpr_0.01": wide}})
-    found = wording.strongest(one.model_copy(update={"attacks": (unsure, one.attacks[0])}))
-    assert found.attack.id == "lira"
-    without = one.attacks[4]  # has AUC only
-    assert wording.strongest(one.model_copy(update={"attacks": (without,)})).metric == "auc"
-    assert wording.strongest(one.model_copy(update={"attacks": ()})) is None
-
-
-@pytest.mark.parametrize(
-    ("tpr", "fpr", "percents"),
-    [(0.01, 0.001, (9, 53, 91)), (0.05, 0.01, (5, 36, 83)), (0.6, 0.4, (1.5, 14, 60))],
-)
-def test_posterior_against_values_worked_by_hand(tpr, fpr, percents):
-    found = [100 * wording.posterior(prior, tpr, fpr) for prior in wording.PRIORS]
-    assert found == pytest.approx(percents, abs=0.5)
-
-
-def test_ceiling_of_a_claim_bounds_the_gaussian_mechanism():
-    """The optimal attack on a Gaussian mechanism of mu = 1 stays under its claim's ceiling and touches it."""
-    mu, epsilon = 1.0, 2.0
-    delta = norm.cdf(-epsilon / mu + mu / 2) - math.exp(epsilon) * norm.cdf(-epsilon / mu - mu / 2)
-    claim = replace(example.claim(), epsilon=epsilon, delta=float(delta))
-    fpr = np.linspace(1e-4, 1 - 1e-4, 4000)
-    gap = [wording.tpr_ceiling(claim, f) - norm.sf(norm.isf(f) - mu) for f in fpr]
-    assert min(gap) >= -1e-12
-    assert min(gap) < 1e-5
-
-
-def test_ceiling_at_the_ends():
-    claim: PrivacyClaim = replace(example.claim(), epsilon=0.0, delta=0.0)
-    assert wording.tpr_ceiling(claim, 0.3) == pytest.approx(0.3)
-    assert wording.tpr_ceiling(replace(claim, epsilon=1e6), 0.3) == 1.0
+def test_the_two_changes_are_explained_where_the_ceiling_is_drawn(unchanged):
+    text = text_of(unchanged)
+    assert "the line is drawn for two changes" in text
+    assert "computed for two changes: 2 ε and (1 + e^ε) δ" in text
 
 
 def test_an_attack_beyond_the_claim_is_called_out(example_run):
@@ -338,8 +298,12 @@ def big_run():
     return example.evidence(tuple(found), verdicts=verdicts, experiment={"name": long}, run_id=long, created=long)
 
 
-def test_summary_fits_into_a_run_note():
+@pytest.mark.parametrize("release", [False, True])
+def test_summary_fits_into_a_run_note(release):
     run = big_run()
+    if release:
+        named = {**run.experiment, "release": run.candidates[-1].id}
+        run = run.model_copy(update={"experiment": named})
     assert sum(len(c.attacks) for c in run.candidates) == 30 * 12
     summary = report.summary_markdown(run)
     assert 2000 < len(summary) <= 8000
@@ -369,3 +333,99 @@ def test_a_large_run_stays_small_enough_to_preview(example_run):
     html = report.render(run.model_copy(update={"candidates": found}), example_run)
     assert html.count("<figure class") == 11
     assert len(html.encode()) < 1_000_000
+
+
+def test_the_release_candidate_decides_and_comes_first(example_run):
+    run = change(example_run, experiment=example.RELEASED)
+    html = page(example_run)
+    text = text_of(html)
+    assert "<h1>PASS</h1>" in html
+    assert wording.overall(run) == "PASS"
+    assert wording.overall(run, "mlp/none") == "FAIL"
+    assert wording.headline(run).startswith("Release candidate mlp/dp_sgd: PASS; at the most, ")
+    assert "For comparison: of 2 other candidates, 1 is outside the policy, 1 is undecided; " in wording.headline(run)
+    assert "was against mlp/none" in wording.headline(run)
+    names = re.findall(r'<p class="name">(\S+) ', html)
+    assert names == ["mlp/dp_sgd", "mlp/none", "mlp/output_perturbation"]
+    assert text.count("release candidate") == 1
+    assert text.count("comparison") == 3  # two cards and the sentence
+    summary = report.summary_markdown(run)
+    assert summary.startswith("# PASS: ")
+    assert summary.index("| mlp/dp_sgd | PASS") < summary.index("| mlp/none | FAIL")
+
+
+def with_first_attack(run, **metrics):
+    """The run whose first candidate's first attack has other metrics."""
+    first = run.candidates[0]
+    attack = first.attacks[0].model_copy(update={"metrics": {**first.attacks[0].metrics, **metrics}})
+    changed = first.model_copy(update={"attacks": (attack, *first.attacks[1:])})
+    return run.model_copy(update={"candidates": (changed, *run.candidates[1:])})
+
+
+def test_blocks_of_tied_scores_are_named_under_the_plot(example_run, unchanged):
+    nobody = Estimate(0.0, 0.0, 0.003, 0.95, "", 16, "records")
+    run = ev.read(example_run / "evidence.json")
+    tied = with_first_attack(run, **{wording.HEADLINE: nobody, wording.REALISED: nobody})
+    line = "lira: scores are tied in blocks larger than 1"
+    assert text_of(report.render(tied, example_run)).count(line) == 1
+    useless = with_first_attack(run, **{wording.HEADLINE: nobody})  # flags outsiders, so there are no ties
+    assert line not in text_of(report.render(useless, example_run))
+    assert line not in text_of(unchanged)
+
+
+def card_of(html, number):
+    cards = re.findall(r'(?s)<li class="card .*?</li>', html)
+    return cards[number]
+
+
+def test_a_card_keeps_broken_rules_apart_from_open_ones(example_run):
+    run = ev.read(example_run / "evidence.json")
+    first = run.candidates[0]
+    rules = [(Verdict.INCONCLUSIVE, "open"), (Verdict.FAIL, "broken"), (Verdict.PASS, "kept")]
+    verdicts = tuple(example.verdict(first, o).model_copy(update={"rule": name}) for o, name in rules)
+    change(example_run, verdicts=verdicts)
+    card = card_of(page(example_run), 0)
+    found = re.findall(r'<span class="pill \w+">(\w+)</span> <strong>(\w+)</strong>', card)
+    assert found == [("FAIL", "broken"), ("INCONCLUSIVE", "open")]
+    assert "Rules met: 1 of 3." in card
+
+
+def test_a_claim_is_measured_beside_its_limit(example_run):
+    base = example.verdict(example.candidates()[1], Verdict.PASS)
+    claim = base.model_copy(update={"rule": "r", "metric": "claim", "estimate": None, "limit": 10.0})
+    claims = (claim, claim.model_copy(update={"candidate": "mlp/none", "verdict": Verdict.FAIL}))
+    change(example_run, verdicts=claims)
+    text = text_of(page(example_run))
+    assert "mlp/dp_sgd r PASS ε 2.98 δ 1e\u20115 ε ≤ 10" in text.replace("\u00a0", " ")
+    assert "mlp/none r FAIL \u2013 ε ≤ 10" in text.replace("\u00a0", " ")
+
+
+def test_metrics_of_inversion_have_names_a_reader_understands(unchanged):
+    text = text_of(unchanged).replace("&#39;", "'")
+    for name in ("Closer to a member than the public mean", "Closer to members than to outsiders"):
+        assert name in text
+    assert "Judge's own accuracy" in text
+    assert not re.search("nearest_member_gain|member_specificity|evaluation_classifier_accuracy", text)
+
+
+def test_an_attacker_with_the_weights_is_said_to_bypass_a_defence_of_the_answers(unchanged):
+    def section(candidate):
+        return unchanged.split(f"<h3>{candidate} · art_miface</h3>")[1].split("</article>")[0]
+
+    assert wording.BYPASS in section("mlp/output_perturbation")
+    assert wording.BYPASS not in section("mlp/none")
+    formal, undefended = example.candidates()[1], example.candidates()[0]
+    assert not wording.bypasses(undefended.attacks[-1], formal)
+    heuristic = example.candidates()[2]
+    assert not wording.bypasses(heuristic.attacks[0], heuristic)  # asks for answers only
+
+
+def test_missing_files_are_announced_at_the_top(example_run, unchanged):
+    (example_run / "release/curves/mlp/none/lira.json").unlink()
+    path = "release/curves/mlp/none/loss.json"
+    (example_run / path).write_text("{}")
+    report.write(example_run, example_run / "report.html")
+    band = text_of((example_run / "report.html").read_text()).split(" Verdicts ")[0]
+    assert "files that the evidence lists are missing or changed and not used" in band
+    assert "release/curves/mlp/none/lira.json, release/curves/mlp/none/loss.json. See Provenance." in band
+    assert "missing or changed" not in text_of(unchanged)

@@ -10,6 +10,7 @@ from privassay.harness.stats import (
     Resampling,
     RocOrder,
     clopper_pearson,
+    crossed_fpr,
     crossed_mean,
     model_weights,
     percentile_interval,
@@ -45,10 +46,7 @@ def tied_scores(draw):
 def test_roc_points_on_ties_equal_naive_search(data, fpr):
     scores, member = data
     curve = Curve.of(RocOrder.of(scores, member, np.ones(len(scores), bool)), np.ones((len(scores), 1)))
-    tpr, realised = curve.at_fpr(fpr)
-    expected_tpr, _ = naive_at_fpr(scores, member, fpr)
-    assert tpr[0] == pytest.approx(expected_tpr)
-    assert realised[0] <= fpr + 1e-12
+    assert curve.tpr_at(fpr)[0] == pytest.approx(naive_at_fpr(scores, member, fpr)[0])
     assert curve.auc()[0] == pytest.approx(roc_auc_score(member, scores))
 
 
@@ -69,7 +67,7 @@ def test_weights_act_as_repetition():
     order = RocOrder.of(repeated_scores, repeated_member, np.ones(len(repeated_scores), bool))
     plain = Curve.of(order, np.ones((len(repeated_scores), 1)))
     assert weighted.auc()[0] == pytest.approx(plain.auc()[0])
-    assert weighted.at_fpr(0.3)[0][0] == pytest.approx(plain.at_fpr(0.3)[0][0])
+    assert weighted.tpr_at(0.3)[0] == pytest.approx(plain.tpr_at(0.3)[0])
 
 
 def test_records_that_were_not_scored_do_not_count():
@@ -136,7 +134,7 @@ def test_crossed_mean_weighs_units():
     estimate = crossed_mean(values, weights, np.array([0, 1]), Resampling(resamples=100))
     assert estimate.value == pytest.approx(0.25)
     assert estimate.low <= 0.25 <= estimate.high
-    assert estimate.over == "models and records"
+    assert estimate.over == "records"
 
 
 @pytest.mark.parametrize(
@@ -146,6 +144,43 @@ def test_clopper_pearson_vectors(k, n, low, high):
     estimate = clopper_pearson(k, n, 0.95)
     assert estimate.low == pytest.approx(low, abs=1e-5)
     assert estimate.high == pytest.approx(high, abs=2e-5)
+
+
+def naive_crossed_fpr(scores, member, half, fpr):
+    """Set the threshold on one half's non-members, count on the other's, both ways."""
+
+    def counted(setter, counter):
+        rates = []
+        for threshold in [np.inf, *np.unique(scores)]:
+            flagged = scores >= threshold
+            if (flagged & setter & ~member).sum() / (setter & ~member).sum() <= fpr + 1e-12:
+                rates.append((flagged & counter & ~member).sum() / (counter & ~member).sum())
+        return max(rates)
+
+    return (counted(half, ~half) + counted(~half, half)) / 2
+
+
+def test_realised_fpr_equals_naive_search():
+    rng = np.random.default_rng(4)
+    scores, member, half = rng.integers(0, 30, 200).astype(float), rng.random(200) < 0.5, rng.random(200) < 0.5
+    order = RocOrder.of(scores, member, np.ones(200, bool))
+    first, second = (Curve.of(order, chosen[:, None].astype(float)) for chosen in (half, ~half))
+    for fpr in (0.01, 0.05, 0.2):
+        assert crossed_fpr(first, second, fpr)[0] == pytest.approx(naive_crossed_fpr(scores, member, half, fpr))
+
+
+def test_realised_fpr_of_noise_exceeds_the_nominal_one():
+    # A threshold that lets k of m non-members pass lets (k + 1) / (m + 1) of others pass; in-sample it never shows.
+    found = [CrossedStatistic(table(2, 400, 0.0, s), Resampling(resamples=1)).draws([0.05])[0] for s in range(40)]
+    rates = [points["realised_fpr_at_fpr_0.05"] for points in found]
+    assert np.mean(rates) == pytest.approx(6 / 101, abs=0.006)
+    assert max(rates) > 0.05
+
+
+def test_one_pair_of_models_says_nothing_of_models():
+    values, weights = np.ones((2, 50)), np.ones((2, 50))
+    assert crossed_mean(values, weights, np.array([0, 1]), Resampling(resamples=10)).over == "records"
+    assert crossed_mean(values, weights, np.array([0, 2]), Resampling(resamples=10)).over == "models and records"
 
 
 def test_nobody_flagged_is_not_certainty():

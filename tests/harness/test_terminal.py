@@ -3,10 +3,9 @@
 import io
 
 import pytest
-from rich.console import Console
-
 from privassay.harness import evidence, terminal
 from privassay.harness.events import StepAdvanced, StepFinished, StepStarted
+from rich.console import Console
 
 
 def shown(renderable, width):

@@ -87,6 +87,17 @@ def test_a_control_that_failed_is_in_the_tags_and_in_every_verdict(example_run):
     assert {run.tags["privassay.verdict"] for run in (logged.parent, *logged.children)} == {"ERROR"}
 
 
+def test_the_parents_verdict_is_that_of_the_release_candidate(example_run):
+    assert plan(example_run).parent.tags["privassay.verdict"] == "FAIL"
+    assert "privassay.release_candidate" not in plan(example_run).parent.tags
+    rewrite(example_run, experiment={"name": "quickstart", "release": "mlp/dp_sgd"})
+    logged = plan(example_run)
+    assert logged.parent.tags["privassay.verdict"] == "PASS"
+    assert logged.parent.tags["privassay.release_candidate"] == "mlp/dp_sgd"
+    assert logged.parent.tags["mlflow.note.content"].startswith("# PASS: ")
+    assert [child.tags["privassay.verdict"] for child in logged.children] == ["FAIL", "PASS", "INCONCLUSIVE"]
+
+
 def test_settings_become_parameters(example_run):
     experiment = {
         "name": "odd",

@@ -69,6 +69,27 @@ def test_nothing_is_wider_than_a_sandboxed_frame(html, tmp_path, width):
     assert width - 20 <= visible == wide  # 20: a scrollbar
 
 
+def boxes_in_a_frame(html, tmp_path, width):
+    """Label, visible width and full width of every box that could scroll."""
+    host = tmp_path / "host.html"
+    host.write_text(
+        f'<iframe sandbox="allow-same-origin" srcdoc="{escape(html.read_text())}"'
+        f' style="width:{width}px; height:900px; border:0"></iframe>'
+        "<script>onload = () => { document.title = [...frames[0].document.querySelectorAll('.scroll')].map("
+        "box => `${box.ariaLabel}=${box.clientWidth}=${box.scrollWidth}`).join('|') }</script>"
+    )
+    dom = chromium(tmp_path / "profile", "--dump-dom", host.as_uri())
+    boxes = re.search(r"<title>([^<]*)</title>", dom)[1].split("|")
+    return [(label, int(visible), int(full)) for label, visible, full in (box.split("=") for box in boxes)]
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_no_table_is_cut_off(html, tmp_path, width):
+    boxes = boxes_in_a_frame(html, tmp_path, width)
+    assert len(boxes) > 10
+    assert [box for box in boxes if box[2] > box[1] and box[0] != "Reconstructions"] == []
+
+
 def test_the_page_is_drawn(html, tmp_path):
     from matplotlib.image import imread
 

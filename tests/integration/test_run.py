@@ -86,13 +86,14 @@ def test_same_seed_same_numbers_in_a_fresh_store(finished):
 
 def test_what_an_earlier_run_left_is_removed(finished):
     folder, _ = finished
-    stale = folder / "again" / "release" / "curves" / "mlp" / "gone" / "loss.json"
-    stale.parent.mkdir(parents=True)
-    stale.write_text("{}")
-    uri = f"sqlite:///{folder}/m.db"
-    command("run", folder / "tiny.yaml", "--out", folder / "again", "--tracking-uri", uri)
-    assert not stale.exists()
-    assert (folder / "again" / "release" / "curves" / "mlp" / "none" / "loss.json").is_file()
+    out, uri = folder / "again", f"sqlite:///{folder}/m.db"
+    mine = out / "release" / "my.whl"
+    mine.write_text("not ours")
+    command("run", folder / "tiny.yaml", "--out", out, "--set", "candidates=[mlp/none]", "--tracking-uri", uri)
+    curves = out / "release" / "curves" / "mlp"
+    assert (curves / "none" / "loss.json").is_file()
+    assert not list(curves.glob("output_perturbation/*"))
+    assert mine.is_file()
 
 
 def test_other_seed_other_numbers(finished):
