@@ -112,7 +112,7 @@ def roc(curves: Sequence[tuple[Curve, LineStyle]], claim: PrivacyClaim | None, p
 
     Args:
         curves: curves with their styles; the widest line also gets its interval shaded.
-        claim: draws the ceiling that it leaves to any attack.
+        claim: draws the ceiling that it leaves to any attack where one record replaces another (two changes).
         per_side: members, and outsiders, of one target: the width of the null band.
     """
     figure, axes = _figure(4.6, 4.3)

@@ -98,6 +98,7 @@ def found_at(tpr, realised=None):
     ("tpr", "realised", "better"),
     [
         ((0.017, 0.0105, 0.024), (0.0115, 0.008, 0.015), False),  # above 1 %, not above what guessing may achieve
+        ((0.020, 0.0130, 0.026), (0.0115, 0.008, 0.015), False),  # above its middle, not above its upper end
         ((0.020, 0.0151, 0.024), (0.0115, 0.008, 0.015), True),
         ((0.009, 0.006, 0.012), (0.002, 0.001, 0.005), True),  # ties: the threshold flags fewer than 1 %
         ((0.017, 0.0105, 0.024), None, True),
