@@ -65,7 +65,7 @@ def verdict_table(evidence: Evidence) -> Table:
     """One row a candidate: verdict, use, strongest attack, inversion, claim. Intervals in brackets."""
     title = f"{evidence.experiment['name']} (run {evidence.run_id})"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in ("candidate", "verdict", "held-out\naccuracy", "leading\nattack", "AUC", "TPR at\nlow FPR"):
+    for heading in ("candidate", "verdict", "held-out\naccuracy", "leading\nattack", "AUC", "TPR at\n1 % FPR"):
         table.add_column(heading, overflow="fold", no_wrap=heading == "verdict")
     table.add_column("inversion\nlift", overflow="fold")
     table.add_column("epsilon\n(delta)", overflow="fold")
@@ -117,12 +117,13 @@ def _verdict(verdicts: list[RuleVerdict]) -> str:
 
 
 def _lowest_tpr(metrics: Mapping[str, Estimate]) -> str:
-    """TPR at 1 % FPR, or at the lowest FPR that was measured, which is then named."""
+    """TPR at 1 % FPR, or else at the lowest FPR that was measured, which is then named."""
     found = {float(name.rpartition("_")[2]): e for name, e in metrics.items() if name.startswith("tpr_at_fpr_")}
     if not found:
         return "n/a"
-    fpr = _USUAL_FPR if _USUAL_FPR in found else min(found)
-    return f"{_interval(found[fpr])} at {100 * fpr:g} %"
+    if _USUAL_FPR in found:
+        return _interval(found[_USUAL_FPR])
+    return f"{_interval(found[min(found)])} at {100 * min(found):g} %"
 
 
 def _interval(estimate: Estimate | None) -> str:

@@ -269,11 +269,20 @@ def chance_sentence(found: Strongest) -> str:
     """
     chance = by_guessing(found)
     if found.estimate.low <= _most_by_guessing(found):
-        return "The interval is not wholly above what guessing achieves: no measurable advantage of this attack."
+        return f"The interval is not wholly above what guessing achieves.{_over_all_thresholds(found)}"
     if chance == 0:
         return "Guessing with the same threshold finds none: the whole interval is above guessing."
     factor = found.estimate.value / chance
     return f"That is {factor:.1f} times what guessing achieves, and the whole interval is above guessing."
+
+
+def _over_all_thresholds(found: Strongest) -> str:
+    """Whether the attack beats guessing on average, where one threshold alone does not show it."""
+    auc = found.attack.metrics.get("auc")
+    if auc is None or auc.low <= 0.5:
+        return " No measurable advantage of this attack."
+    ends = f"{auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]"
+    return f" Over all thresholds the attack does better than guessing: AUC {ends}."
 
 
 def headline(evidence: Evidence) -> str:

@@ -80,7 +80,7 @@ def test_strongest_attack_in_plain_words(unchanged):
         f"(interval {low} to {high}), and wrongly flags 11.2 of 1000 outsiders (interval 8.1 to 14.3)."
     ) in text
     assert "14 reference models; query budget 1" in text
-    assert "no measurable advantage" not in text.split("mlp/dp_sgd")[0]
+    assert "not wholly above what guessing" not in text.split("mlp/dp_sgd")[0]
 
 
 def test_every_status_and_threat_model_is_shown(unchanged):

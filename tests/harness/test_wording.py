@@ -108,7 +108,7 @@ def found_at(tpr, realised=None):
 def test_better_than_guessing_only_above_the_realised_false_positives(tpr, realised, better):
     sentence = wording.chance_sentence(found_at(tpr, realised))
     assert ("whole interval is above guessing" in sentence) == better
-    assert ("no measurable advantage" in sentence) == (not better)
+    assert ("not wholly above what guessing achieves" in sentence) == (not better)
 
 
 def test_how_much_better_is_counted_from_what_guessing_achieves():
@@ -175,3 +175,16 @@ def test_a_limit_whose_direction_is_not_known_stands_alone():
 )
 def test_numbers_read_well(name, value, shown):
     assert wording.number(name, value) == shown
+
+
+@pytest.mark.parametrize(
+    ("auc_low", "words"), [(0.51, "does better than guessing: AUC"), (0.49, "No measurable advantage")]
+)
+def test_one_threshold_alone_does_not_clear_an_attack(auc_low, words):
+    candidate = example.candidates()[0]
+    found = wording.strongest(candidate)
+    ends = {"low": auc_low, "value": 0.55, "high": 0.6}
+    metrics = {**found.attack.metrics, "auc": replace(found.attack.metrics["auc"], **ends)}
+    metrics[found.metric] = replace(metrics[found.metric], low=0.0)
+    attack = found.attack.model_copy(update={"metrics": metrics})
+    assert words in wording.chance_sentence(wording.Strongest(attack, found.metric))
