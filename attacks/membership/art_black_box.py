@@ -29,7 +29,10 @@ def _fitted(view: View, model_type: str, rows: tuple[Float64, Ints, Bools], seed
 
     probabilities, labels, member = rows
     attack = MembershipInferenceBlackBox(ProbabilityClassifier(view), attack_model_type=model_type)
-    _set(attack.attack_model, random_state=seed, n_jobs=-1)
+    if "random_state" in attack.attack_model.get_params():
+        attack.attack_model.set_params(random_state=seed)
+    if model_type == "rf":
+        attack.attack_model.set_params(n_jobs=-1)
     encoded = one_hot(labels, view.n_classes)
     attack.fit(
         y=encoded[member],
@@ -37,14 +40,9 @@ def _fitted(view: View, model_type: str, rows: tuple[Float64, Ints, Bools], seed
         test_y=encoded[~member],
         test_pred=probabilities[~member],
     )
-    _set(attack.attack_model, n_jobs=1)  # parallel trees add up their votes in any order, which changes last digits
+    if model_type == "rf":
+        attack.attack_model.set_params(n_jobs=1)  # parallel trees add their votes in any order: other last digits
     return attack
-
-
-def _set(model: Any, **settings: int) -> None:
-    """Set those parameters of a scikit-learn estimator that it has."""
-    known = model.get_params()
-    model.set_params(**{name: value for name, value in settings.items() if name in known})
 
 
 def _scored(attack: Any, view: View, candidates: Candidates, chosen: Bools) -> Scores:
