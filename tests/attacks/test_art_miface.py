@@ -53,6 +53,13 @@ def test_every_class_gets_all_its_steps_and_becomes_more_probable():
     assert found.samples.max() <= 1.0
 
 
+def test_small_steps_from_an_improbable_start_are_all_taken():
+    attack = ArtMIFace(max_iter=20, learning_rate=0.1)
+    seen = view(attack, 1)
+    attack.reconstruct(seen, np.array([0]), context())
+    assert seen.queries == 2 * 20
+
+
 def test_arts_own_default_stops_after_one_step():
     # The trap that the attack avoids; if ART mends it, the deviation in its docstring can go.
     from art.attacks.inference.model_inversion import MIFace

@@ -55,6 +55,14 @@ def test_a_stolen_member_is_seen(setting, judge):
     assert found["member_specificity"].low > 100
 
 
+def test_more_members_than_outsiders_are_not_nearer_by_number_alone(setting, judge):
+    dataset, split = setting
+    lopsided = dataclasses.replace(split, member=np.random.default_rng(1).random(split.member.shape) < 0.9)
+    noise = np.random.default_rng(0).random((4, 10, 8, 8))
+    found = measure(noise, (dataset, lopsided), judge)["member_specificity"]
+    assert found.low < 0 < found.high
+
+
 def test_a_non_member_is_no_leak_of_members(setting, judge):
     dataset, split = setting
     others = []

@@ -103,6 +103,12 @@ def test_whatever_changes_the_model_changes_the_key(where, change):
     assert not set(first.keys) & set(second.keys)
 
 
+def test_another_version_of_a_package_trains_anew(where, monkeypatch):
+    train(where)
+    monkeypatch.setattr("privassay.harness.pool.package_versions", lambda: {"torch": "0"})
+    assert train(where)[1] == 0
+
+
 @pytest.mark.parametrize("change", [{"target_epsilon": 4.0}, {"max_grad_norm": 0.5}, {"target_delta": 1e-4}])
 def test_every_defence_parameter_is_in_the_key(where, change):
     defense = DPSGD(epochs=1, target_delta=1e-3)
