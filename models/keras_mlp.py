@@ -4,52 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
-from ..harness.checks import non_negative, one_of, positive, require
 from ..harness.types import Ints, TrainingData
+from ._mlp import MLP
 
 if TYPE_CHECKING:
     from ._keras import KerasModel, Loop
 
 
 @dataclass(frozen=True)
-class KerasMLP:
-    """Dense layers on the flattened record, softmax cross-entropy.
+class KerasMLP(MLP):
+    """Dense layers of Keras; initial weights are Keras's own (Glorot uniform).
 
-    The fields and their defaults are those of `TorchMLP`; initial weights are Keras's own (Glorot uniform).
     Everything that touches TensorFlow lies in `_keras.py` and is imported when a model is trained or loaded.
-
-    Attributes:
-        hidden: units of each hidden layer, at least 1 each; empty for a linear model.
-        activation: after each hidden layer, `relu` or `tanh`.
-        epochs: passes over the training rows, at least 1.
-        batch_size: records in a step, at least 1; the last step of an epoch takes what is left.
-        learning_rate: step size, > 0.
-        momentum: of `sgd`, at least 0 and below 1; `adam` ignores it.
-        weight_decay: L2 penalty on all weights, added to the gradient as weight_decay x weight, >= 0.
-        optimizer: `sgd` or `adam`.
     """
 
-    hidden: tuple[int, ...] = (256,)
-    activation: Literal["relu", "tanh"] = "relu"
-    epochs: int = 60
-    batch_size: int = 32
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    optimizer: Literal["sgd", "adam"] = "sgd"
-
     framework: ClassVar[str] = "keras"
-
-    def __post_init__(self) -> None:
-        for units in self.hidden:
-            positive(hidden=units)
-        one_of(("relu", "tanh"), activation=self.activation)
-        one_of(("sgd", "adam"), optimizer=self.optimizer)
-        positive(epochs=self.epochs, batch_size=self.batch_size, learning_rate=self.learning_rate)
-        non_negative(weight_decay=self.weight_decay)
-        require(0 <= self.momentum < 1, "momentum", self.momentum, "at least 0 and below 1")
 
     def fit(self, data: TrainingData, rows: Ints, seed: int) -> KerasModel:
         """Train on `rows` of `data`; the same seed gives the same weights on the same CPU.
