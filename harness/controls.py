@@ -55,6 +55,7 @@ def _shuffled_membership(pool: Pool, setting: Setting, attacks: Sequence[NamedAt
         setting,
         split=shuffled,
         targets=setting.targets[:CONTROL_MODELS],
+        phase="control, shuffled membership: ",
         resampling=replace(setting.resampling, level=SHUFFLED_LEVEL),
     )
     metrics = _aucs(attacks, pool, where)
@@ -74,7 +75,9 @@ def _planted_leak(planted: CandidateSpec, setting: Setting, attacks: Sequence[Na
     relabelled = replace(dataset, name=f"{dataset.name} with random labels", y=labels.astype(np.int64))
     few = Split(split.pool, split.auxiliary, split.member[:CONTROL_MODELS])
     pool = train_pool(planted, (relabelled, few), setting.store, setting.seed, setting.observe)
-    where = replace(setting, dataset=relabelled, split=few, targets=np.arange(few.models))
+    where = replace(
+        setting, dataset=relabelled, split=few, targets=np.arange(few.models), phase="control, planted leak: "
+    )
     metrics = _aucs(attacks, pool, where)
     caught = any(auc.low > PLANTED_LEAST_AUC for auc in metrics.values())
     return _control(

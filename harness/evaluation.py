@@ -69,6 +69,7 @@ class Setting:
         seed: root seed.
         store: where finished attacks are kept.
         observe: is told of progress.
+        phase: what the attacks are run for, in the names of progress steps; empty for the evaluation itself.
     """
 
     dataset: Dataset
@@ -79,6 +80,11 @@ class Setting:
     seed: int
     store: Store
     observe: Observer
+    phase: str = ""
+
+    def step(self, named: NamedAttack, pool: Pool) -> str:
+        """Name of the progress step of one attack on one candidate."""
+        return f"{self.phase}{named.id} on {pool.spec.id}"
 
     @property
     def candidates(self) -> Candidates:
@@ -184,7 +190,6 @@ def evaluate(
     Raises:
         InfrastructureError: the disk failed.
     """
-    step = f"{named.id} on {pool.spec.id}"
     metrics: dict[str, Estimate] = {}
     status: Literal["ok", "not_run", "error"] = "ok"
     reason = ""
@@ -204,7 +209,8 @@ def evaluate(
         status, reason, metrics = "not_run", str(error), {}
     except Exception as error:  # one failing attack must not cost the others' results
         status, reason, metrics = "error", f"{type(error).__name__}: {error}", {}
-    setting.observe(StepFinished(step, reason))
+    if reason:
+        setting.observe(StepFinished(setting.step(named, pool), reason))
     return AttackResult(
         id=named.id,
         component=named.identity.component,
@@ -232,7 +238,7 @@ def _each_target(
     named: NamedAttack, pool: Pool, setting: Setting, work: Callable[[int], Arrays]
 ) -> dict[str, NDArray[np.generic]]:
     """Do `work` for every target, or read it from the store: arrays stacked over targets."""
-    step = f"{named.id} on {pool.spec.id}"
+    step = setting.step(named, pool)
     found = [setting.store.find(STEP, _key(named, pool, setting, int(target))) for target in setting.targets]
     setting.observe(StepStarted(step, len(found), sum(folder is not None for folder in found)))
     rows: list[Arrays] = []
@@ -246,6 +252,7 @@ def _each_target(
             with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
         rows.append(arrays)
+    setting.observe(StepFinished(step, ""))
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from privassay.harness import catalog, controls
 from privassay.harness.evaluation import NamedAttack
+from privassay.harness.events import StepFinished, StepStarted
 from privassay.harness.store import Store
 from privassay.harness.types import Identity, Scores, ThreatModel
 from privassay.models.sklearn_random_forest import SklearnRandomForest
@@ -111,3 +112,12 @@ def test_broken_attack_is_an_error_not_a_crash(where):
 def test_no_attack_at_all_is_an_error(where):
     found = run(where, [])["shuffled_membership"]
     assert (found.status, found.reason) == ("error", "no attack could run")
+
+
+def test_every_step_that_starts_is_finished(where):
+    seen = []
+    run(dataclasses.replace(where, observe=seen.append), [small.attack("loss"), named(Blind())])
+    started = [event.step for event in seen if isinstance(event, StepStarted)]
+    finished = [event.step for event in seen if isinstance(event, StepFinished)]
+    assert len(started) == 5  # the planted pool, and two attacks in each control
+    assert started == finished
