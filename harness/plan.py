@@ -12,7 +12,7 @@ from .dataset_checks import check_dataset
 from .errors import UsageError
 from .evaluation import NamedAttack
 from .pool import CandidateSpec
-from .protocols import Recipe
+from .protocols import DatasetSource, Recipe
 from .splits import paired_halves
 from .store import key_of
 from .types import Dataset, Identity, Split
@@ -126,7 +126,7 @@ def _build(kind: catalog.Kind, key: str, section: config.Component, source: str)
 
 
 def _dataset(settings: config.ExperimentConfig, source: str) -> Dataset:
-    loader, _ = _build("datasets", "data", settings.data, source)
-    dataset: Dataset = loader.load()
+    loader: DatasetSource = _build("datasets", "data", settings.data, source)[0]
+    dataset = loader.load()
     check_dataset(dataset, f"{source}: data")
     return dataset
