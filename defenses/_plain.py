@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..harness.protocols import Recipe, Trained
+from ..harness.protocols import PoolRecipe, Recipe, Trained
 from ..harness.types import Ints, TrainingData
 
 
@@ -23,5 +23,9 @@ class PlainTraining:
         self, recipe: Recipe, data: TrainingData, rows: Sequence[Ints], seeds: Sequence[int]
     ) -> Iterator[Trained]:
         """Yield one plainly trained model for each entry of `rows` and `seeds`, in order; nothing formal."""
-        for own_rows, seed in zip(rows, seeds, strict=True):
-            yield Trained(recipe.fit(data, own_rows, seed), mechanism=None)
+        if isinstance(recipe, PoolRecipe):
+            models = recipe.fit_pool(data, rows, seeds)
+        else:
+            models = (recipe.fit(data, own_rows, seed) for own_rows, seed in zip(rows, seeds, strict=True))
+        for model in models:
+            yield Trained(model, mechanism=None)

@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +25,7 @@ from .events import Observer, StepAdvanced, StepFinished, StepStarted
 from .evidence import Artifact, AttackResult, file_sha256, write_atomically
 from .inversion_metrics import Judge, auxiliary_means, inversion_metrics
 from .metrics import membership_metrics, roc_curve
-from .pool import Pool, PoolReferences
+from .pool import Pool, PoolReferences, RecordedModel
 from .protocols import (
     Attack,
     InversionAttack,
@@ -86,12 +87,12 @@ class Setting:
         """Name of the progress step of one attack on one candidate."""
         return f"{self.phase}{named.id} on {pool.spec.id}"
 
-    @property
+    @cached_property
     def candidates(self) -> Candidates:
         """The audit records, without membership."""
         return _records(self.dataset, self.split.pool)
 
-    @property
+    @cached_property
     def auxiliary(self) -> Candidates:
         """Records that are never members."""
         return _records(self.dataset, self.split.auxiliary)
@@ -278,7 +279,7 @@ def _view(threat_model: ThreatModel, pool: Pool, target: int, setting: Setting, 
     """The target as this attack may see it; `budget` items at the threat model's queries each."""
     dataset = setting.dataset
     return TargetView(
-        pool.model(target),
+        RecordedModel(pool, target, setting.candidates),
         pool.spec.defense,
         threat_model,
         (dataset.shape, dataset.bounds, dataset.n_classes),
@@ -298,7 +299,7 @@ def _membership_context(named: NamedAttack, pool: Pool, target: int, setting: Se
                 f"needs {threat_model.reference_models} reference models, the pool of {split.models} leaves "
                 f"{len(chosen)}"
             )
-        references = PoolReferences(pool, split, chosen, seed)
+        references = PoolReferences(pool, split, chosen)
     known = None
     if threat_model.knows_members:
         told = np.sort(generator(seed, "known", target).permutation(len(split.pool))[: len(split.pool) // 2])

@@ -147,7 +147,5 @@ def _claim(pool: Pool, models: int) -> PrivacyClaim | None:
 
 def _utility(pool: Pool, setting: Setting) -> dict[str, Estimate]:
     split, labels = setting.split, setting.dataset.y[setting.split.pool]
-    correct = np.stack(
-        [pool.released(int(k), split.pool, setting.seed).argmax(axis=1) == labels for k in setting.targets]
-    )
+    correct = np.stack([pool.released(int(k)).argmax(axis=1) == labels for k in setting.targets])
     return utility_metrics(correct, split.member[setting.targets], setting.targets, setting.resampling)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,12 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from .events import Observer, StepAdvanced, StepFinished, StepStarted
-from .protocols import Defense, Model, Recipe, Trained
+from .protocols import Defense, Measure, Model, Recipe, Trained
 from .provenance import package_versions
 from .seeds import derive, generator
 from .store import Store, key_of
 from .types import (
     Bools,
+    Candidates,
     Dataset,
     DPMechanism,
     Float32,
@@ -54,13 +56,25 @@ class CandidateSpec:
 class Pool:
     """Trained models of one candidate; model k trained on `split.rows(k)`."""
 
-    def __init__(self, spec: CandidateSpec, dataset: Dataset, keys: list[str], folders: list[Path]) -> None:
-        """Read from `folders`, one finished store entry a model."""
+    def __init__(
+        self, spec: CandidateSpec, data: tuple[Dataset, Split], entries: Mapping[str, Path], seed: int
+    ) -> None:
+        """Read from the store.
+
+        Args:
+            spec: the candidate.
+            data: the records and who trained on what.
+            entries: key and folder of each model's store entry, in order.
+            seed: root seed, for the randomness of what the defence answers.
+        """
         self.spec = spec
-        self.keys = keys
-        self._dataset = dataset
-        self._folders = folders
+        self.keys = list(entries)
+        self._dataset, split = data
+        self._audited = split.pool
+        self._folders = list(entries.values())
+        self._seed = seed
         self._load = lru_cache(maxsize=_MODELS_IN_MEMORY)(self._load_model)
+        self._measured: dict[Measure, Float32] = {}
 
     def model(self, k: int) -> Model:
         """Model k; the last few stay in memory."""
@@ -75,10 +89,21 @@ class Pool:
         logits: Float32 = np.load(self._folders[k] / "logits.npy", mmap_mode="r", allow_pickle=False)
         return logits
 
-    def released(self, k: int, rows: Ints, seed: int) -> Float64:
-        """What model k answers behind its defence for `rows`: float64 (rows, classes)."""
-        rng = generator(seed, "release", self.spec.id, k)
-        return self.spec.defense.release(softmax(self.logits(k)[rows]), rng)
+    def released(self, k: int) -> Float64:
+        """What model k answers behind its defence on the audit records: float64 (n, classes)."""
+        rng = generator(self._seed, "release", self.spec.id, k)
+        return self.spec.defense.release(softmax(self.logits(k)[self._audited]), rng)
+
+    def measured(self, measure: Measure) -> Float32:
+        """`measure` of every model's released answers on the audit records: float32 (models, n) or (models, n, k).
+
+        Read model by model and kept, so that all targets and attacks share the work.
+        """
+        if measure not in self._measured:
+            labels = self._dataset.y[self._audited]
+            columns = [measure(self.released(k), labels).astype(np.float32) for k in range(len(self.keys))]
+            self._measured[measure] = np.stack(columns)
+        return self._measured[measure]
 
     def mechanism(self, k: int) -> DPMechanism | None:
         """What the training of model k did for a formal claim, as counted while it trained."""
@@ -88,15 +113,37 @@ class Pool:
         return DPMechanism(**{**content, "sampling": ObservedSampling(**content["sampling"])})
 
 
+class RecordedModel:
+    """A model of a pool whose answers on the audit records are read from the store, not computed again."""
+
+    def __init__(self, pool: Pool, k: int, audited: Candidates) -> None:
+        """Wrap model k of `pool`; `audited` are the audit records, recognised by their very array `audited.x`."""
+        self._pool = pool
+        self._k = k
+        self._audited = audited
+
+    def logits(self, x: Float32) -> Float32:
+        """Raw scores: float32 (n, classes)."""
+        if x is self._audited.x:
+            return self._pool.logits(self._k)[self._audited.ids]
+        return self._pool.model(self._k).logits(x)
+
+    def class_gradient(self, x: Float32, labels: Ints) -> Float32:
+        """Gradient of the probability of `labels[i]` at `x[i]`: float32 (n, *shape)."""
+        return self._pool.model(self._k).class_gradient(x, labels)
+
+    def save(self, folder: Path) -> None:
+        """Write the model."""
+        self._pool.model(self._k).save(folder)
+
+
 class PoolReferences:
     """References of one target: the pool's other models with their own halves. See `protocols.References`."""
 
-    def __init__(self, pool: Pool, split: Split, references: Ints, seed: int) -> None:
-        """Use `references` (m,), model numbers of `pool`, on the audit records of `split`."""
+    def __init__(self, pool: Pool, split: Split, references: Ints) -> None:
+        """Use `references` (m,), model numbers of `pool`, with the memberships of `split`."""
         self._pool = pool
-        self._rows = split.pool
         self._references = references
-        self._seed = seed
         self.member: Bools = split.member[references]
 
     def __len__(self) -> int:
@@ -104,7 +151,11 @@ class PoolReferences:
 
     def probabilities(self, reference: int) -> Float64:
         """Deployed answers of one reference on all audit records: float64 (n, classes)."""
-        return self._pool.released(int(self._references[reference]), self._rows, self._seed)
+        return self._pool.released(int(self._references[reference]))
+
+    def measured(self, measure: Measure) -> Float32:
+        """`measure` of the answers of every reference: float32 (m, n) or (m, n, k)."""
+        return self._pool.measured(measure)[self._references]
 
 
 def train_pool(spec: CandidateSpec, data: tuple[Dataset, Split], store: Store, seed: int, observe: Observer) -> Pool:
@@ -128,7 +179,7 @@ def train_pool(spec: CandidateSpec, data: tuple[Dataset, Split], store: Store, s
             _save(result, dataset, folder)
         observe(StepAdvanced(step))
     observe(StepFinished(step, ""))
-    return Pool(spec, dataset, keys, [store.root / STEP / key for key in keys])
+    return Pool(spec, data, {key: store.root / STEP / key for key in keys}, seed)
 
 
 def _key(spec: CandidateSpec, dataset: Dataset, rows: Ints, seed: int) -> str:

@@ -5,7 +5,7 @@ Members that carry data are read-only properties, so that a frozen dataclass fie
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -20,13 +20,18 @@ from .types import (
     Family,
     Float32,
     Float64,
+    GradientNoise,
     Guarantee,
     Ints,
+    ObservedSampling,
     Reconstruction,
     Scores,
     ThreatModel,
     TrainingData,
 )
+
+Measure = Callable[[Float64, Ints], Float64]
+"""A signal of membership: (probabilities (n, classes), labels (n,)) -> one number a record (n,) or several (n, k)."""
 
 
 class Model(Protocol):
@@ -61,6 +66,31 @@ class Recipe(Protocol):
 
     def load(self, folder: Path, shape: tuple[int, ...], n_classes: int) -> Model:
         """Read back what `Model.save` wrote, for records of `shape`."""
+
+
+@runtime_checkable
+class PoolRecipe(Recipe, Protocol):
+    """A recipe that trains many models as one program."""
+
+    def fit_pool(self, data: TrainingData, rows: Sequence[Ints], seeds: Sequence[int]) -> Iterator[Model]:
+        """Yield one model for each entry of `rows` and `seeds`, in order, as they are finished.
+
+        Model i is the one that `fit(data, rows[i], seeds[i])` gives, byte for byte on a CPU, whatever else is trained
+        beside it.
+        """
+
+
+@runtime_checkable
+class PrivatePoolRecipe(PoolRecipe, Protocol):
+    """A recipe that trains many models by DP-SGD as one program."""
+
+    def fit_private_pool(
+        self, data: TrainingData, rows: Sequence[Ints], seeds: Sequence[int], noise: GradientNoise
+    ) -> Iterator[tuple[Model, ObservedSampling]]:
+        """Yield one privately trained model for each entry of `rows` and `seeds` with what was observed, in order.
+
+        Every step divides by the expected batch size, never by the drawn one. `rows` are equally long.
+        """
 
 
 @dataclass(frozen=True)
@@ -113,6 +143,13 @@ class References(Protocol):
 
     def probabilities(self, reference: int) -> Float64:
         """Answers of one reference model on all candidates: float64 (n, classes). Loaded when asked for."""
+
+    def measured(self, measure: Measure) -> Float32:
+        """`measure` of every reference's answers on all candidates: float32 (m, n) or (m, n, k).
+
+        Worked out once for each function and candidate and kept for the other targets and attacks, so `measure` must be
+        a plain function at the top of a module.
+        """
 
 
 class View(Protocol):

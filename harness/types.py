@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
@@ -139,6 +140,23 @@ class ObservedSampling:
     sample_rate: float
     steps: int
     epochs: float
+
+
+@dataclass(frozen=True)
+class GradientNoise:
+    """How DP-SGD privatises a step: Poisson batches, clipped per-record gradients, Gaussian noise on their sum.
+
+    Attributes:
+        noise_multiplier: standard deviation of the noise over the clipping norm, >= 0.
+        max_grad_norm: clipping norm of one record's gradient (L2), > 0.
+        sample_rate: probability that a record joins a batch, in (0, 1].
+        steps: optimiser steps to take, empty batches included.
+    """
+
+    noise_multiplier: float
+    max_grad_norm: float
+    sample_rate: float
+    steps: int
 
 
 @dataclass(frozen=True)

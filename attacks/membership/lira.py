@@ -15,11 +15,11 @@ import numpy as np
 
 from ...harness.errors import NotApplicable
 from ...harness.protocols import MembershipContext, View
-from ...harness.types import Bools, Candidates, Family, Float64, Scores, ThreatModel
-from .signals import lira_logit
+from ...harness.types import Bools, Candidates, Family, Float64, Floats, Scores, ThreatModel
+from .signals import confidence_logit
 
 
-def lira_scores(target: Float64, references: Float64, member: Bools) -> Float64:
+def lira_scores(target: Floats, references: Floats, member: Bools) -> Float64:
     """Log likelihood ratio ln N(target; mu_in, sd_in) - ln N(target; mu_out, sd_out) of each record.
 
     Args:
@@ -41,7 +41,7 @@ def lira_scores(target: Float64, references: Float64, member: Bools) -> Float64:
     return np.asarray(log_in - log_out)
 
 
-def _centre_and_spread(signals: Float64, chosen: Bools) -> tuple[Float64, float]:
+def _centre_and_spread(signals: Floats, chosen: Bools) -> tuple[Float64, float]:
     """Mean of each record's chosen signals (n,) and the pooled standard deviation within records."""
     counts = chosen.sum(axis=0)
     degrees = int((counts - 1).sum())
@@ -69,6 +69,5 @@ class LiRA:
         if context.references is None:
             raise NotApplicable("LiRA needs reference models")
         references = context.references
-        signals = np.stack([lira_logit(references.probabilities(k), candidates.y) for k in range(len(references))])
-        target = lira_logit(view.predict(candidates.x), candidates.y)
-        return Scores(candidates.ids, lira_scores(target, signals, references.member))
+        target = confidence_logit(view.predict(candidates.x), candidates.y)
+        return Scores(candidates.ids, lira_scores(target, references.measured(confidence_logit), references.member))
