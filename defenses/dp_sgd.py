@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import groupby
 from typing import ClassVar, TypeVar, cast
 
 import numpy as np
@@ -13,10 +15,11 @@ import numpy as np
 from ..harness.accounting import noise_multiplier_for
 from ..harness.checks import non_negative, open_unit, positive, require
 from ..harness.errors import NotApplicable, UsageError
-from ..harness.protocols import Recipe, Trained
-from ..harness.types import Float64, Guarantee, Ints, ObservedSampling, TrainingData
+from ..harness.protocols import PrivatePoolRecipe, Recipe, Trained
+from ..harness.types import DPMechanism, Float64, GradientNoise, Guarantee, Ints, ObservedSampling, TrainingData
 
-# Each module has `train(recipe, data, rows, seed, settings) -> Trained`; imported when first needed.
+# For recipes without a private trainer of their own. Each module has
+# `train(recipe, data, rows, seed, settings) -> Trained`; imported when first needed.
 _HALVES = {"torch": "._dpsgd_torch", "keras": "._dpsgd_keras"}
 _OVERRIDES = ("epochs", "batch_size", "learning_rate", "momentum")
 
@@ -88,12 +91,31 @@ class DPSGD:
             NotApplicable: `supports` has a reason against it.
             UsageError: the target cannot be met.
         """
-        for own_rows, seed in zip(rows, seeds, strict=True):
+        for own_rows in rows:
             reason = self.supports(recipe, len(own_rows))
             if reason is not None:
                 raise NotApplicable(reason)
-            half = import_module(_HALVES[recipe.framework], __package__)
+        if isinstance(recipe, PrivatePoolRecipe):
+            yield from self._train_pool(self.applied_to(recipe), data, rows, seeds)
+            return
+        half = import_module(_HALVES[recipe.framework], __package__)
+        for own_rows, seed in zip(rows, seeds, strict=True):
             yield cast(Trained, half.train(recipe, data, own_rows, seed, self))
+
+    def _train_pool(
+        self, recipe: PrivatePoolRecipe, data: TrainingData, rows: Sequence[Ints], seeds: Sequence[int]
+    ) -> Iterator[Trained]:
+        """Let the recipe train runs of equally many rows as one program, by Poisson batches."""
+        for records, group in groupby(zip(rows, seeds, strict=True), key=lambda pair: len(pair[0])):
+            alike = list(group)
+            rate = min(1.0, recipe.batch_size / records)  # a batch size beyond the records: all join every batch
+            steps = math.ceil(recipe.epochs / rate)
+            multiplier = self.noise_for(ObservedSampling("poisson", rate, steps, steps * rate))
+            noise = GradientNoise(multiplier, self.max_grad_norm, rate, steps)
+            trained = recipe.fit_private_pool(data, [own for own, _ in alike], [seed for _, seed in alike], noise)
+            for model, observed in trained:
+                mechanism = DPMechanism(multiplier, self.max_grad_norm, observed, self.target_delta)
+                yield Trained(model, mechanism)
 
     def release(self, probabilities: Float64, rng: np.random.Generator) -> Float64:  # noqa: ARG002
         """Answer with the model's own probabilities: float64 (n, classes); training protects them."""

@@ -84,6 +84,14 @@ class PoolRecipe(Recipe, Protocol):
 class PrivatePoolRecipe(PoolRecipe, Protocol):
     """A recipe that trains many models by DP-SGD as one program."""
 
+    @property
+    def epochs(self) -> int:
+        """Expected passes over the training rows."""
+
+    @property
+    def batch_size(self) -> int:
+        """Expected number of records in a batch."""
+
     def fit_private_pool(
         self, data: TrainingData, rows: Sequence[Ints], seeds: Sequence[int], noise: GradientNoise
     ) -> Iterator[tuple[Model, ObservedSampling]]:

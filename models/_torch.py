@@ -5,6 +5,8 @@ Everything runs on one thread: small models train faster so, and sums keep their
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -22,6 +24,7 @@ from ..harness.errors import UsageError
 from ..harness.seeds import derive
 from ..harness.types import Float32, Ints, TrainingData
 from ._descent import Descent
+from ._workers import Halt
 
 if TYPE_CHECKING:
     from art.estimators.classification import PyTorchClassifier
@@ -30,6 +33,8 @@ Loop = Callable[[nn.Module, Tensor, Tensor], None]
 """Trains a module in place on records (n, *shape) and labels (n,)."""
 
 FILE = "model.safetensors"
+DEVICE_VARIABLE = "PRIVASSAY_DEVICE"
+_GLOBAL_GENERATOR = threading.Lock()  # torch initialises modules from one generator, which workers share
 
 
 class TorchRecipe(Descent, Protocol):
@@ -40,6 +45,19 @@ class TorchRecipe(Descent, Protocol):
 
     def optimizer_for(self, module: nn.Module) -> torch.optim.Optimizer:
         """The recipe's optimiser over the parameters of `module`."""
+
+
+def best_device() -> torch.device:
+    """Where pools are trained: a CUDA device if there is one, unless the environment variable says otherwise.
+
+    Raises:
+        UsageError: the variable names a device that is not there.
+    """
+    asked = os.environ.get(DEVICE_VARIABLE, "")
+    present = torch.cuda.is_available()
+    if asked not in ("", "cpu", "cuda") or (asked == "cuda" and not present):
+        raise UsageError(f"{DEVICE_VARIABLE}={asked!r}: must be cpu{' or cuda' if present else ' (no CUDA device)'}")
+    return torch.device(asked or ("cuda" if present else "cpu"))
 
 
 @contextmanager
@@ -92,12 +110,35 @@ class TorchModel:
         )
 
 
+@contextmanager
+def first_weights(seed: int) -> Iterator[None]:
+    """Modules made here draw their first weights from `seed`; the global generator is left as it was."""
+    with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive(seed, "weights"))
+        yield
+
+
+def without_batch_norm(module: nn.Module) -> nn.Module:
+    """Return `module`, or refuse it.
+
+    Raises:
+        UsageError: it normalises over the batch.
+    """
+    for name, part in module.named_modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            raise UsageError(
+                f"layer {name or 'module'!r} is {type(part).__name__}: its statistics mix the records of a batch, so "
+                "models of a pool cannot be trained together and no record has a gradient of its own; use "
+                f"GroupNorm, e.g. torch.nn.GroupNorm(1, {part.num_features})"
+            )
+    return module
+
+
 def mlp(widths: Sequence[int], activation: str, seed: int) -> nn.Sequential:
     """Linear layers between `widths`, initialised by torch's rule; the global generator is left as it was."""
     nonlinear = {"relu": nn.ReLU, "tanh": nn.Tanh}[activation]
     layers: list[nn.Module] = [nn.Flatten()]
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derive(seed, "weights"))
+    with first_weights(seed):
         for inputs, units in pairwise(widths):
             layers += [nn.Linear(inputs, units), nonlinear()]
     return nn.Sequential(*layers[:-1])
@@ -121,13 +162,14 @@ def fit_by(loop: Loop, recipe: TorchRecipe, data: TrainingData, rows: Ints, seed
     return TorchModel(module, data.shape, data.n_classes)
 
 
-def plain_loop(recipe: TorchRecipe, seed: int) -> Loop:
-    """Minibatch descent on the mean cross-entropy, the records in a new order each epoch."""
+def plain_loop(recipe: TorchRecipe, seed: int, halt: Halt) -> Loop:
+    """Minibatch descent on the mean cross-entropy, the records in a new order each epoch, by autograd."""
 
     def loop(module: nn.Module, x: Tensor, y: Tensor) -> None:
         optimizer = recipe.optimizer_for(module)
         generator = torch.Generator().manual_seed(derive(seed, "batches"))
         for _ in range(recipe.epochs):
+            halt.check()
             for batch in torch.split(torch.randperm(len(y), generator=generator), recipe.batch_size):
                 optimizer.zero_grad()
                 torch.autograd.backward(nn.functional.cross_entropy(module(x[batch]), y[batch]))

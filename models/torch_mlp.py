@@ -1,13 +1,15 @@
-"""Multilayer perceptron of torch, trained by minibatch gradient descent."""
+"""Multilayer perceptron of torch, trained by minibatch gradient descent, many at once."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from ..harness.types import Ints, TrainingData
+from ..harness.checks import one_of
+from ..harness.types import GradientNoise, Ints, ObservedSampling, TrainingData
 from ._mlp import MLP
 
 if TYPE_CHECKING:
@@ -19,18 +21,40 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TorchMLP(MLP):
-    """Linear layers of torch.
+    """Linear layers of torch; a pool of them is trained as stacked batches of matrix products.
 
-    Everything that touches torch lies in `_torch.py` and is imported when a model is built, trained or loaded.
+    Everything that touches torch lies in modules that are imported when a model is built, trained or loaded.
+
+    Attributes:
+        dtype: type of the factors of matrix products in plain training: `float32`, or `bfloat16`, which is faster on
+            processors that have it; sums, weights and momentum stay float32. DP-SGD always computes in float32.
     """
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
 
     framework: ClassVar[str] = "torch"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of(("float32", "bfloat16"), dtype=self.dtype)
+
     def fit(self, data: TrainingData, rows: Ints, seed: int) -> TorchModel:
         """Train on `rows` of `data`; the same seed gives the same bytes on the same CPU."""
-        from . import _torch
+        return next(self.fit_pool(data, [rows], [seed]))
 
-        return _torch.fit_by(_torch.plain_loop(self, seed), self, data, rows, seed)
+    def fit_pool(self, data: TrainingData, rows: Sequence[Ints], seeds: Sequence[int]) -> Iterator[TorchModel]:
+        """Yield a model for each entry of `rows` and `seeds`, in order; each is the one that `fit` gives."""
+        from . import _dense_pool
+
+        return _dense_pool.fit_pool(self, data, rows, seeds)
+
+    def fit_private_pool(
+        self, data: TrainingData, rows: Sequence[Ints], seeds: Sequence[int], noise: GradientNoise
+    ) -> Iterator[tuple[TorchModel, ObservedSampling]]:
+        """Yield a model trained by DP-SGD for each entry of `rows` and `seeds`, in order, and what was observed."""
+        from . import _dense_private
+
+        return _dense_private.fit_private_pool(replace(self, dtype="float32"), data, rows, seeds, noise)
 
     def fit_by(self, loop: Loop, data: TrainingData, rows: Ints, seed: int) -> TorchModel:
         """Build the module from `seed` and let `loop(module, x, y)` train it in place: for a defence's rules.
@@ -41,7 +65,7 @@ class TorchMLP(MLP):
 
         return _torch.fit_by(loop, self, data, rows, seed)
 
-    def untrained(self, shape: tuple[int, ...], n_classes: int, seed: int) -> nn.Module:
+    def untrained(self, shape: tuple[int, ...], n_classes: int, seed: int) -> nn.Sequential:
         """Freshly initialised module, records (n, *shape) to logits (n, n_classes), without buffers."""
         from . import _torch
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from dp_accounting.pld import PLDAccountant
+from privassay.defenses import _dpsgd_torch
 from privassay.defenses._dpsgd_torch import Noise, poisson_batches, private_descent
 from privassay.defenses.dp_sgd import DPSGD
 from privassay.experiments.digits import Digits
@@ -180,7 +181,7 @@ def test_training_uses_the_noise_the_norm_and_the_divisor_that_it_reports(data, 
     assert abs(np.corrcoef(noises)[0, 1]) * np.sqrt(len(step)) < 4
 
 
-def test_training_draws_its_batches_at_the_rate_that_it_reports(data, rows):
+def test_opacus_training_draws_its_batches_at_the_rate_that_it_reports(data, rows):
     sizes = []
 
     class Watched(TorchMLP):
@@ -190,7 +191,7 @@ def test_training_draws_its_batches_at_the_rate_that_it_reports(data, rows):
             return module
 
     defense = DPSGD(None, noise_multiplier=1.0, epochs=40, batch_size=60)
-    sampling = one(Watched(hidden=(4,)), defense, data, rows).mechanism.sampling
+    sampling = _dpsgd_torch.train(Watched(hidden=(4,)), data, rows, 0, defense).mechanism.sampling
     assert sampling == ObservedSampling("poisson", 0.1, 400, 40.0)
     assert len(sizes) == sampling.steps
     variance = 600 * 0.1 * 0.9

@@ -18,8 +18,10 @@ def test_it_trains_what_the_recipe_trains_in_order():
 
 
 def test_rows_and_seeds_must_match():
+    digits = Digits().load()
+    data = TrainingData(digits.x, digits.y, digits.n_classes, digits.bounds)
     with pytest.raises(ValueError, match="zip"):
-        list(NoDefense().train(TorchMLP(), None, [], [1]))
+        list(NoDefense().train(TorchMLP(), data, [], [1]))
 
 
 def test_it_promises_and_changes_nothing():

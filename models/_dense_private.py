@@ -1,0 +1,103 @@
+"""DP-SGD on stacks of perceptrons: per-record clipping by ghost norms, Poisson batches, noise for each model.
+
+The gradient of one record by a linear layer is the outer product of its outputs' gradient d and its inputs a, so its
+squared norm is |d|^2 (|a|^2 + 1), bias included (Goodfellow 2015, arXiv:1510.01799; "ghost clipping", Li et al. 2022,
+arXiv:2110.05679). Scaling d by the record's clipping factor then gives the sum of clipped gradients in the same
+products that plain training needs; no gradient of a single record is ever built.
+
+The step is that of Opacus: Poisson batches, sum of gradients clipped to `max_grad_norm`, Gaussian noise, division by
+the *expected* batch size. Batches, noise and their order of drawing are those of the Opacus half of the defence, so
+both give the same weights up to rounding.
+
+Batches differ in size; in a stack they are padded with records of weight zero to a size that is almost never exceeded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from ..harness.types import GradientNoise, Ints, ObservedSampling, TrainingData
+from ._dense import DenseStack
+from ._dense_pool import DenseRecipe, Task, chunked, trained
+from ._torch import TorchModel
+from ._updates import update_of
+
+_TINY = 1e-6  # as in Opacus: keeps the clipping factor finite
+_EXCEEDED = 1e-9
+_PADDED_TO = 16
+_STEPS_BETWEEN_CHECKS = 50
+
+
+def fit_private_pool(
+    recipe: DenseRecipe, data: TrainingData, rows: Sequence[Ints], seeds: Sequence[int], noise: GradientNoise
+) -> Iterator[tuple[TorchModel, ObservedSampling]]:
+    """Yield privately trained models with what their training did, in order, as their chunks are finished."""
+    yield from trained(
+        recipe, data, chunked(recipe, data, rows, seeds), lambda task: private_descent(recipe, task, noise)
+    )
+
+
+def private_descent(recipe: DenseRecipe, task: Task, noise: GradientNoise) -> ObservedSampling:
+    """Train a stack by DP-SGD; return the sampling that was observed."""
+    stack, update = task.stack, update_of(recipe, task.stack)
+    noises = task.generators("noise", task.rows.device.type)
+    expected = noise.sample_rate * task.rows.shape[1]
+    taken = 0
+    for chosen, joined in poisson_batches(task, noise):
+        if taken % _STEPS_BETWEEN_CHECKS == 0:
+            task.halt.check()
+        deltas = stack.backward(stack.forward(task.records, chosen), task.labels[chosen], 1.0)
+        clip(stack, deltas, joined / expected, noise.max_grad_norm)
+        stack.accumulate(deltas, update.keep)
+        add_noise(stack, noise.noise_multiplier * noise.max_grad_norm / expected, noises)
+        update.step()
+        taken += 1
+    return ObservedSampling("poisson", noise.sample_rate, taken, taken * noise.sample_rate)
+
+
+def poisson_batches(task: Task, noise: GradientNoise) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield rows (S, b) and weights (S, b), 1 for the records that joined and 0 for padding, for each step."""
+    models, n = task.rows.shape
+    coins = task.generators("batches")
+    usual = _padded(n, noise.sample_rate)
+    rows = task.rows.cpu()
+    for _ in range(noise.steps):
+        drawn = [torch.nonzero(torch.rand(n, generator=own) < noise.sample_rate).squeeze(1) for own in coins]
+        longest = max(len(batch) for batch in drawn)
+        width = max(usual, min(n, -(-longest // _PADDED_TO) * _PADDED_TO))
+        chosen, joined = torch.zeros((models, width), dtype=torch.int64), torch.zeros((models, width))
+        for model, batch in enumerate(drawn):
+            chosen[model, : len(batch)] = rows[model, batch]
+            joined[model, : len(batch)] = 1
+        yield chosen.to(task.rows.device), joined.to(task.rows.device)
+
+
+def _padded(n: int, rate: float) -> int:
+    """A batch size that a Poisson batch of `n` records exceeds with a probability of at most 1e-9."""
+    from scipy.stats import binom
+
+    least = int(binom.isf(_EXCEEDED, n, rate)) if rate < 1 else n
+    return min(n, -(-least // _PADDED_TO) * _PADDED_TO)
+
+
+def clip(stack: DenseStack, deltas: Sequence[Tensor], weights: Tensor, max_grad_norm: float) -> None:
+    """Scale each record's `deltas` in place so that its whole gradient has norm at most max_grad_norm, x `weights`."""
+    squares = [
+        delta.square().sum(dim=2) * (inputs + 1) for delta, inputs in zip(deltas, stack.squared_inputs(), strict=True)
+    ]
+    norms = torch.stack(squares).sum(dim=0).sqrt()
+    factors = weights * (max_grad_norm / (norms + _TINY)).clamp(max=1.0)
+    for delta in deltas:
+        delta.mul_(factors.unsqueeze(2))
+
+
+def add_noise(stack: DenseStack, deviation: float, generators: Sequence[torch.Generator]) -> None:
+    """Add Gaussian noise to every slope, drawn layer by layer, weights before biases, in torch's layout of weights."""
+    for model, own in enumerate(generators):
+        for weight, bias in stack.layer_slopes(model):
+            for slope in (weight.T, bias):
+                drawn = torch.empty(slope.shape, device=slope.device).normal_(generator=own)
+                slope.add_(drawn, alpha=deviation)
