@@ -9,6 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from .errors import ExitCode, PrivassayError
@@ -142,6 +143,42 @@ def _doctor(_: argparse.Namespace) -> int:
     return ExitCode.PASS if all(check.ok for check in checks) else ExitCode.ERROR
 
 
+def _store_ls(arguments: argparse.Namespace) -> int:
+    from . import store_admin
+
+    root = store_admin.find_root(arguments.folder)
+    if arguments.json:
+        print(json.dumps(store_admin.listing(root), indent=1))
+        return ExitCode.PASS
+    for line in store_admin.listing_lines(root):
+        print(line)
+    return ExitCode.PASS
+
+
+def _store_prune(arguments: argparse.Namespace) -> int:
+    from . import store_admin
+    from .store import Store
+
+    store = Store(store_admin.find_root(arguments.folder))
+    work, done = (store_admin.predict, "would free") if arguments.dry_run else (store_admin.prune, "freed")
+    freed = work(store, arguments.unused_for)
+    print(
+        f"{done} {store_admin.human(freed.bytes)} in {store.root}: {freed.entries} entries, "
+        f"{freed.abandoned} abandoned temporary folders; {freed.kept} entries stay",
+        file=sys.stderr,
+    )
+    if arguments.json:
+        print(json.dumps({"store": str(store.root), "dry_run": arguments.dry_run, **asdict(freed)}, indent=1))
+    return ExitCode.PASS
+
+
+def _days(text: str) -> float:
+    days = float(text)
+    if not 0 <= days < float("inf"):
+        raise argparse.ArgumentTypeError("must be 0 or more")
+    return days
+
+
 def _path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("must not be empty")
@@ -181,6 +218,7 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("--json", action="store_true", help="print JSON")
     listing.set_defaults(command=_list)
 
+    _add_store(commands)
     doctor = commands.add_parser("doctor", help="check this machine and environment")
     doctor.set_defaults(command=_doctor)
     return parser
@@ -211,6 +249,22 @@ def _add_gate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     gate.add_argument("--junit", type=_path, metavar="FILE", help="write JUnit XML")
     gate.add_argument("--json", action="store_true", help="print the verdicts as JSON on stdout")
     gate.set_defaults(command=_gate)
+
+
+def _add_store(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    store = commands.add_parser("store", help="look into the store of trained models and attacks, or free its space")
+    actions = store.add_subparsers(required=True, metavar="ACTION")
+    listing = actions.add_parser("ls", help="what is in it, by step and candidate")
+    prune = actions.add_parser(
+        "prune", help="remove what was not used for long, and what killed runs left half-written"
+    )
+    for action in (listing, prune):
+        action.add_argument("folder", type=_path, metavar="DIR", help="output folder of a run, or a store folder")
+        action.add_argument("--json", action="store_true", help="print JSON on stdout")
+    prune.add_argument("--unused-for", type=_days, default=30, metavar="DAYS", help="default: 30; 0: everything")
+    prune.add_argument("--dry-run", action="store_true", help="remove nothing, say what would go")
+    listing.set_defaults(command=_store_ls)
+    prune.set_defaults(command=_store_prune)
 
 
 def _add_evidence(parser: argparse.ArgumentParser) -> None:

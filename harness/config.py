@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator
 
 from .errors import UsageError
+from .suite import Suite, suite_for
 from .yamlfile import parse_value, read_yaml, validate
 
 
@@ -49,6 +50,7 @@ def _empty_for_null(section: object) -> object:
 Component = Annotated[dict[str, Any], BeforeValidator(_empty_for_null)]
 """A component's name under `component` (default: the section's own key) and its parameters; `name:` alone is `{}`."""
 
+DEFAULT_PRIMARY = "stacked"
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
 Name = Annotated[str, StringConstraints(pattern=_NAME)]
 
@@ -65,7 +67,11 @@ class ExperimentConfig(_Section):
     defenses: dict[Name, Component] = Field(min_length=1)
     candidates: tuple[str, ...] | None = Field(default=None, min_length=1)
     """`MODEL/DEFENSE` pairs; every combination when absent."""
-    attacks: dict[Name, Component] = Field(min_length=1)
+    attacks: dict[Name, Component] = {}
+    suite: Literal["auto"] | None = None
+    """`auto`: besides `attacks`, the membership attacks that the number of reference models is worth."""
+    primary: Name | None = None
+    """The membership attack that counts as the result, named before the run; `stacked` when absent and it is run."""
     metrics: MetricsSection = MetricsSection()
     evaluation_classifier: Component = {"component": "sklearn_random_forest"}
     """Independent judge of model inversion: trained on all records, never attacked."""
@@ -73,6 +79,24 @@ class ExperimentConfig(_Section):
     """Policy file that judges the run, relative to the experiment file."""
     release: str | None = None
     """The candidate whose verdict is the run's exit code; all of them when absent."""
+
+    @property
+    def references(self) -> int:
+        """Reference models that the pool leaves for each target: all but itself and its complement."""
+        return self.pool.models - 2
+
+    def chosen_suite(self) -> Suite | None:
+        """The suite that the experiment asks for."""
+        return None if self.suite is None else suite_for(self.references)
+
+    def all_attacks(self) -> dict[str, Component]:
+        """Sections of every attack: the suite's, then the experiment's own, which win where a name is in both."""
+        suite = self.chosen_suite()
+        return {**({} if suite is None else {n: dict(s) for n, s in suite.attacks.items()}), **self.attacks}
+
+    def primary_attack(self) -> str | None:
+        """Name of the primary attack, if there is one."""
+        return self.primary or (DEFAULT_PRIMARY if DEFAULT_PRIMARY in self.all_attacks() else None)
 
     def candidate_pairs(self) -> list[tuple[str, str]]:
         """(model, defence) of every candidate, in order."""
@@ -133,6 +157,10 @@ def _check_names(config: ExperimentConfig, source: str) -> None:
     known = ["/".join(pair) for pair in config.candidate_pairs()]
     if config.release is not None and config.release not in known:
         raise UsageError(f"{source}: release: {config.release!r} is not a candidate ({', '.join(known)})")
+    if not config.all_attacks():
+        raise UsageError(f"{source}: attacks: none; name some, or set suite: auto")
+    if config.primary is not None and config.primary not in config.all_attacks():
+        raise UsageError(f"{source}: primary: {config.primary!r} is not an attack ({', '.join(config.all_attacks())})")
     if config.pool.targets is not None and config.pool.targets > config.pool.models:
         raise UsageError(
             f"{source}: pool.targets={config.pool.targets}: must be at most pool.models={config.pool.models}"

@@ -21,9 +21,10 @@ from types import ModuleType
 
 from packaging.requirements import Requirement
 
+from .cache import CACHE_VARIABLE, cache_folder
+
 DISTRIBUTION = "privassay"
 MLFLOW_STORE = Path("mlflow.db")
-CACHE_VARIABLE = "PRIVASSAY_CACHE"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
@@ -56,14 +57,6 @@ def diagnose() -> tuple[Check, ...]:
         _cache(),
         _mlflow_store(MLFLOW_STORE),
     )
-
-
-def cache_folder() -> Path:
-    """Where downloaded data sets are kept: `PRIVASSAY_CACHE`, else the user's cache folder."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "privassay"
 
 
 def _python() -> Check:

@@ -33,6 +33,7 @@ from .protocols import (
     KnownMembers,
     MembershipAttack,
     MembershipContext,
+    SamplingAttack,
 )
 from .provenance import package_versions
 from .seeds import derive, generator
@@ -153,9 +154,10 @@ def run_membership(named: NamedAttack, pool: Pool, setting: Setting) -> ScoreTab
 
     def score(target: int) -> Arrays:
         context = _membership_context(named, pool, target, setting)
-        view = _view(attack.threat_model, pool, target, setting, budget=n)
+        limit = min(attack.max_records, n) if isinstance(attack, SamplingAttack) else n
+        view = _view(attack.threat_model, pool, target, setting, budget=limit)
         scores = attack.score(view, setting.candidates, context)
-        return _placed(scores, setting.split.pool, context.known)
+        return _placed(scores, setting.split.pool, context.known, limit)
 
     arrays = _each_target(named, pool, setting, score)
     member = setting.split.member[setting.targets]
@@ -238,23 +240,28 @@ def _granted(declared: ThreatModel, split: Split) -> ThreatModel:
 def _each_target(
     named: NamedAttack, pool: Pool, setting: Setting, work: Callable[[int], Arrays]
 ) -> dict[str, NDArray[np.generic]]:
-    """Do `work` for every target, or read it from the store: arrays stacked over targets."""
-    step = setting.step(named, pool)
-    found = [setting.store.find(STEP, _key(named, pool, setting, int(target))) for target in setting.targets]
-    setting.observe(StepStarted(step, len(found), sum(folder is not None for folder in found)))
-    rows: list[Arrays] = []
-    for target, folder in zip(setting.targets, found, strict=True):
-        if folder is None:
-            arrays = work(int(target))
-            with setting.store.entry(STEP, _key(named, pool, setting, int(target))) as writing:
-                np.savez(writing / "arrays.npz", **arrays)
-            setting.observe(StepAdvanced(step))
-        else:
-            with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
-        rows.append(arrays)
+    """Do `work` for every target that the store does not hold: arrays stacked over targets.
+
+    Processes that share the store share the targets; none is attacked twice.
+    """
+    step, store = setting.step(named, pool), setting.store
+    targets = {_key(named, pool, setting, int(target)): int(target) for target in setting.targets}
+    missing = [key for key in targets if store.find(STEP, key) is None]
+    setting.observe(StepStarted(step, len(targets), len(targets) - len(missing)))
+    for key in store.in_turn(STEP, missing, step, setting.observe):
+        if store.find(STEP, key) is None:  # else another process was first
+            arrays = work(targets[key])
+            with store.entry(STEP, key, f"{pool.spec.id} model {targets[key]}: {named.id}") as folder:
+                np.savez(folder / "arrays.npz", **arrays)
+        setting.observe(StepAdvanced(step))
     setting.observe(StepFinished(step, ""))
+    rows = [_stored(store.root / STEP / key) for key in targets]
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def _stored(folder: Path) -> Arrays:
+    with np.load(folder / "arrays.npz", allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
 
 
 def _key(named: NamedAttack, pool: Pool, setting: Setting, target: int) -> str:
@@ -307,11 +314,15 @@ def _membership_context(named: NamedAttack, pool: Pool, target: int, setting: Se
     return MembershipContext(setting.auxiliary, references, known, derive(seed, "attack", named.id, target))
 
 
-def _placed(scores: Scores, pool: Ints, known: KnownMembers | None) -> Arrays:
-    """Scores by audit record, checked: every record the attack was not told about, finite, none twice."""
-    expected = pool if known is None else np.setdiff1d(pool, known.ids)
-    if not np.array_equal(np.sort(scores.ids), expected):
-        raise PrivassayError("the attack must score each candidate once, and none whose membership it was told")
+def _placed(scores: Scores, pool: Ints, known: KnownMembers | None, limit: int) -> Arrays:
+    """Scores by audit record, checked: `limit` of the records the attack was not told about, finite, none twice."""
+    asked = pool if known is None else np.setdiff1d(pool, known.ids)
+    expected = asked if limit >= len(asked) else np.intersect1d(asked, scores.ids)
+    if not np.array_equal(np.sort(scores.ids), expected) or len(expected) != min(limit, len(asked)):
+        raise PrivassayError(
+            f"the attack must score {min(limit, len(asked))} of {len(asked)} candidates, each once, and none whose "
+            "membership it was told"
+        )
     if not np.isfinite(scores.values).all():
         raise PrivassayError("the attack returned scores that are not finite")
     values = np.zeros(len(pool))

@@ -124,8 +124,21 @@ class Provenance(_Record):
     data: DataRecord
 
 
+class SuiteRecord(_Record):
+    """The suite that chose attacks of the run, by the number of reference models, and why these."""
+
+    name: str
+    reference_models: int
+    attacks: tuple[str, ...]
+    reason: str
+
+
 class Evidence(_Record):
-    """One evaluation. `experiment` is the configuration as resolved, defaults included."""
+    """One evaluation. `experiment` is the configuration as resolved, defaults included.
+
+    `primary` is the membership attack that was named as the result before the run, null where none was; `suite` is null
+    where the experiment named every attack itself.
+    """
 
     schema_version: Literal["1"]
     run_id: str
@@ -134,6 +147,8 @@ class Evidence(_Record):
     provenance: Provenance
     candidates: tuple[Candidate, ...]
     controls: tuple[Control, ...]
+    primary: str | None = None
+    suite: SuiteRecord | None = None
     policy_sha256: str | None
     verdicts: tuple[RuleVerdict, ...]
     artifacts: tuple[Artifact, ...]

@@ -19,30 +19,36 @@ from .stats import (
 from .types import Bools, Estimate, Float64, Ints, ScoreTable
 
 LEAST_FALSE_POSITIVES = 10
-"""TPR at a FPR is stated only where that FPR stands for at least so many non-member records."""
+"""A rate at a FPR (FNR) is stated only where that stands for at least so many non-member (member) records."""
 
 _CURVE_RESAMPLES = 200
 _HALVES = "threshold and estimate on separate halves of the records"
 
 
 def membership_metrics(table: ScoreTable, fprs: Sequence[float], resampling: Resampling) -> dict[str, Estimate]:
-    """AUC, advantage and, for each FPR that the sample can resolve, TPR and the realised FPR.
+    """AUC, advantage and, for each rate that the sample can resolve, TPR and realised FPR, and TNR.
 
     Each is the mean over targets of the per-target value (own threshold for each target), with an interval over
     model pairs and records. `tpr_at_fpr_F` is the largest TPR with FPR <= F on the records at hand, whole tied blocks
     at a time: the field's convention, and a little generous to the attacker, because the threshold is set on the
     records that it is judged by. `realised_fpr_at_fpr_F` says what such a threshold costs on other records; a TPR is
     better than guessing only where it exceeds that. An FPR F is left out where (distinct non-member records) x F
-    < 10: the number would rest on a handful of records.
+    < 10, or (non-member records of one target) x F < 1: the number would rest on a handful of records.
+
+    `tnr_at_fnr_F` is the same at the other end: the largest share of non-members that may be cleared when at most a
+    share F of the members is missed, left out where (distinct member records) x F < 10. Of the loss attack it is a
+    tripwire that needs no reference model: it goes with the TPR that LiRA finds at a low FPR (arXiv 2510.19773,
+    abstract). Its threshold too is set on the records that it is judged by.
 
     Args:
         table: scores of one attack.
-        fprs: false positive rates between 0 and 1 (fractions, not percent).
+        fprs: rates between 0 and 1 (fractions, not percent), false positive and false negative alike.
         resampling: level, repetitions and seed of the bootstrap.
     """
-    resolvable = [fpr for fpr in fprs if nonmember_records(table) * fpr >= LEAST_FALSE_POSITIVES]
-    points, draws = CrossedStatistic(table, resampling).draws(resolvable)
-    members = int((table.scored & table.member).any(axis=0).sum())
+    outsiders, members = nonmember_records(table), member_records(table)
+    resolvable = _resolvable(fprs, table.scored & ~table.member)
+    missable = _resolvable(fprs, table.scored & table.member)
+    points, draws = CrossedStatistic(table, resampling).draws(resolvable, missable)
     records = int(table.scored.any(axis=0).sum())
     method = bootstrap_method(table.targets, records, "records", resampling)
     over = interval_over(table.targets, "records")
@@ -51,11 +57,22 @@ def membership_metrics(table: ScoreTable, fprs: Sequence[float], resampling: Res
         if name == "advantage":
             low, high = percentile_interval(value, draws[name], resampling.level)
         else:
-            rests_on = nonmember_records(table) if name.startswith("realised") else members
+            rests_on = outsiders if name.startswith(("realised", "tnr")) else members
             low, high = share_interval(value, draws[name], resampling.level, rests_on)
         words = f"{_HALVES}; {method}" if name.startswith(("advantage", "realised")) else method
         estimates[name] = Estimate(value, low, high, resampling.level, words, records, over)
     return estimates
+
+
+def _resolvable(rates: Sequence[float], counted: Bools) -> list[float]:
+    """Rates that the `counted` (t, n) records can resolve: over all targets together, and one record of each target."""
+    distinct, fewest = counted.any(axis=0).sum(), counted.sum(axis=1).min()
+    return [rate for rate in rates if distinct * rate >= LEAST_FALSE_POSITIVES and fewest * rate >= 1]
+
+
+def member_records(table: ScoreTable) -> int:
+    """Distinct records that some target was asked about and had trained on."""
+    return int((table.scored & table.member).any(axis=0).sum())
 
 
 def nonmember_records(table: ScoreTable) -> int:

@@ -18,7 +18,7 @@ from .controls import run_controls
 from .errors import UsageError
 from .evaluation import ArtifactWriter, NamedAttack, Setting, evaluate
 from .events import Observer
-from .evidence import Candidate, Evidence, RuleVerdict, evidence_path, read, write, write_atomically
+from .evidence import Candidate, Evidence, RuleVerdict, SuiteRecord, evidence_path, read, write, write_atomically
 from .inversion_metrics import Judge, train_judge
 from .metrics import utility_metrics
 from .plan import Plan
@@ -65,9 +65,23 @@ def _measure(plan: Plan, setting: Setting, files: ArtifactWriter) -> Evidence:
         provenance=provenance.collect(plan.dataset, plan.split, settings.seed),
         candidates=tuple(_candidate(pool, plan.attacks, setting, judge, files) for pool in pools),
         controls=run_controls(pools[0], plan.planted, setting, plan.control_attacks),
+        primary=settings.primary_attack(),
+        suite=_suite_record(plan),
         policy_sha256=None,
         verdicts=(),
         artifacts=tuple(files.written),
+    )
+
+
+def _suite_record(plan: Plan) -> SuiteRecord | None:
+    chosen = plan.config.chosen_suite()
+    if chosen is None:
+        return None
+    return SuiteRecord(
+        name=str(plan.config.suite),
+        reference_models=plan.config.references,
+        attacks=tuple(chosen.attacks),
+        reason=chosen.reason,
     )
 
 

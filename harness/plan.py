@@ -66,8 +66,9 @@ def make(path: Path, overrides: Sequence[str] = ()) -> Plan:
     settings = config.load(path, overrides)
     source = str(path)
     specs = _specs(settings, source)
-    attacks = tuple(_attack(name, section, source) for name, section in settings.attacks.items())
+    attacks = tuple(_attack(name, section, source) for name, section in settings.all_attacks().items())
     _check_references(attacks, settings, source)
+    _check_primary(attacks, settings, source)
     rules = None if settings.policy is None else policy.load(path.parent / settings.policy)
     judge, _ = _build("models", "evaluation_classifier", settings.evaluation_classifier, source)
     dataset = _dataset(settings, source)
@@ -97,7 +98,7 @@ def _specs(settings: config.ExperimentConfig, source: str) -> tuple[CandidateSpe
 
 def _check_references(attacks: Sequence[NamedAttack], settings: config.ExperimentConfig, source: str) -> None:
     """The pool leaves every attack the references it needs: all models but the target and its complement."""
-    left = settings.pool.models - 2
+    left = settings.references
     for named in attacks:
         needed = named.attack.threat_model.reference_models
         if left < needed:
@@ -105,6 +106,13 @@ def _check_references(attacks: Sequence[NamedAttack], settings: config.Experimen
                 f"{source}: attacks.{named.id}: needs {needed} reference models, pool.models={settings.pool.models} "
                 f"leaves {left}; must be at least {needed + 2 + needed % 2}"
             )
+
+
+def _check_primary(attacks: Sequence[NamedAttack], settings: config.ExperimentConfig, source: str) -> None:
+    """Only membership attacks are compared with each other."""
+    for named in attacks:
+        if named.id == settings.primary and named.attack.family != "membership":
+            raise UsageError(f"{source}: primary: {named.id!r} is no membership attack")
 
 
 def _planted(source: str) -> CandidateSpec:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,9 @@ from .view import softmax
 STEP = "train"
 VERSION = 1
 _MODELS_IN_MEMORY = 16
+
+BLOCK = 64
+"""Models that one process trains at a time while others do other blocks; in no key."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,23 +167,40 @@ def train_pool(spec: CandidateSpec, data: tuple[Dataset, Split], store: Store, s
 
     A model's key holds its recipe, the parameters of its defence that change its weights, the code of both, the
     versions of the packages, the records, the rows it trains on and its seed; not the size of the pool, so a pool grows
-    without retraining.
+    without retraining, and not how the work was divided.
+
+    Processes that share the store share the work, in blocks of `BLOCK` models; none is trained twice.
+
+    Raises:
+        InfrastructureError: the disk failed.
     """
     dataset, split = data
     seeds = [derive(seed, "train", k) for k in range(split.models)]
     keys = [_key(spec, dataset, split.rows(k), seeds[k]) for k in range(split.models)]
-    found = [store.find(STEP, key) for key in keys]
-    missing = [k for k, folder in enumerate(found) if folder is None]
+    missing = [k for k, key in enumerate(keys) if store.find(STEP, key) is None]
     step = f"train {spec.id}"
     observe(StepStarted(step, split.models, split.models - len(missing)))
-    training = TrainingData(dataset.x, dataset.y, dataset.n_classes, dataset.bounds)
-    trained = spec.defense.train(spec.recipe, training, [split.rows(k) for k in missing], [seeds[k] for k in missing])
-    for k, result in zip(missing, trained, strict=True):
-        with store.entry(STEP, keys[k]) as folder:
-            _save(result, dataset, folder)
-        observe(StepAdvanced(step))
+    # a block goes by its first model's key, whatever the size of the pool, so that larger and smaller pools agree
+    blocks = {keys[number * BLOCK]: list(block) for number, block in groupby(missing, lambda k: k // BLOCK)}
+    for first in store.in_turn(STEP, list(blocks), step, observe):
+        absent = [k for k in blocks[first] if store.find(STEP, keys[k]) is None]
+        for _ in range(len(blocks[first]) - len(absent)):  # another process was first
+            observe(StepAdvanced(step))
+        for k, trained in zip(absent, _train(spec, data, absent, [seeds[k] for k in absent]), strict=True):
+            with store.entry(STEP, keys[k], f"{spec.id} model {k}") as folder:
+                _save(trained, dataset, folder)
+            observe(StepAdvanced(step))
     observe(StepFinished(step, ""))
     return Pool(spec, data, {key: store.root / STEP / key for key in keys}, seed)
+
+
+def _train(
+    spec: CandidateSpec, data: tuple[Dataset, Split], models: Sequence[int], seeds: Sequence[int]
+) -> Iterator[Trained]:
+    """Train `models` (numbers) with their seeds, in order, as the defence yields them."""
+    dataset, split = data
+    training = TrainingData(dataset.x, dataset.y, dataset.n_classes, dataset.bounds)
+    yield from spec.defense.train(spec.recipe, training, [split.rows(k) for k in models], seeds) if models else ()
 
 
 def _key(spec: CandidateSpec, dataset: Dataset, rows: Ints, seed: int) -> str:

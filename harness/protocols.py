@@ -242,9 +242,20 @@ class MembershipAttack(Attack, Protocol):
     def score(self, view: View, candidates: Candidates, context: MembershipContext) -> Scores:
         """Score candidates; higher = member. Every candidate whose membership was not told gets a score.
 
+        An attack with a `max_records` scores so many of them, see `SamplingAttack`.
+
         Raises:
             NotApplicable: the attack cannot run on this target; the message says why.
         """
+
+
+@runtime_checkable
+class SamplingAttack(MembershipAttack, Protocol):
+    """A membership attack that is too slow for every candidate: it scores a random few."""
+
+    @property
+    def max_records(self) -> int:
+        """How many candidates are scored (all, where there are fewer): drawn by the seed, before any query."""
 
 
 @runtime_checkable

@@ -1,29 +1,31 @@
-"""ROC points on tied scores and their bootstrap over models and records (numpy only).
+"""Intervals: the bootstrap of an attack's ROC over models and records, and those of shares and means.
 
 An attack's scores on several targets are crossed data: every record is scored on every target. The bootstrap
 therefore resamples both sides (Owen 2007, "The pigeonhole bootstrap", Ann. Appl. Stat. 1(2)): pairs of
 complementary models with replacement, and records with replacement, the same resampled records for every target.
-It is slightly conservative. Records resampled k times enter the ROC with weight k, so each repetition costs one
-cumulative sum and no sorting.
+It is slightly conservative. Records resampled k times enter the ROC with weight k, so no repetition sorts anything,
+and `roc.Blocks` spares most of the adding up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .roc import Blocks, Excerpts, Halves, RocOrder, Weights, crossed_fpr, split_advantage
+from .seeds import generator
 from .types import Bools, Estimate, Float64, Ints, Over, ScoreTable
 
 Unit = Literal["records", "classes"]
-Weights = NDArray[np.floating[Any]]
 
-_CELLS_PER_CHUNK = 2_000_000  # weights held at once: about 8 MB a temporary
+_CELLS_PER_CHUNK = 2**22  # 8 or 16 MB of weights; four chunks are kept
 _FEW = 10  # records below which a percentile interval of a share is not trusted alone
-_TINY = 1e-12  # keeps ratios finite where a resample holds no member or no non-member
+_TINY = 1e-12  # keeps ratios finite where a resample holds no unit of a target
 
 
 @dataclass(frozen=True)
@@ -35,117 +37,28 @@ class Resampling:
     seed: int = 0
 
 
-@dataclass(frozen=True, eq=False)
-class RocOrder:
-    """One target's records sorted by falling score, with the ends of tied blocks.
+def record_weights(records: int, resampling: Resampling) -> Iterator[Weights]:
+    """How often each record is drawn in each repetition: (records, repetitions) in chunks, columns sum to `records`.
 
-    Attributes:
-        records: int64 (k,), columns of the score table in order.
-        member: bool (k,), truth in that order.
-        ends: int64 (b,), position of the last record of each block of equal scores.
+    Repetition k has its own stream, so neither chunks nor the number of repetitions change it. The last few chunks
+    are kept: all attacks of a run are judged on the same resamples.
+
+    Yields:
+        int16 (records, c), or float32 from 32768 records on: whole numbers, in a type that adds them without error.
     """
-
-    records: Ints
-    member: Bools
-    ends: Ints
-
-    @classmethod
-    def of(cls, scores: Float64, member: Bools, scored: Bools) -> RocOrder:
-        """Sort the scored records of one target; all arrays (n,)."""
-        columns = np.flatnonzero(scored)
-        order = columns[np.argsort(-scores[columns], kind="stable")]
-        values = scores[order]
-        ends = np.append(np.flatnonzero(values[1:] != values[:-1]), len(values) - 1)
-        return cls(order, member[order], ends)
+    step = max(1, _CELLS_PER_CHUNK // records)
+    for start in range(0, resampling.resamples, step):
+        yield _record_weights(records, resampling.seed, start, min(start + step, resampling.resamples))
 
 
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """Cumulative weights at block ends: `tp`, `fp` (b, r), one column a repetition; the last row holds the totals."""
-
-    tp: Weights
-    fp: Weights
-
-    @classmethod
-    def of(cls, order: RocOrder, weights: Weights) -> Curve:
-        """Accumulate `weights` (n, r) of all records along `order`."""
-        sorted_weights = weights[order.records]
-        tp = np.cumsum(sorted_weights * order.member[:, np.newaxis], axis=0)[order.ends]
-        fp = np.cumsum(sorted_weights, axis=0)[order.ends] - tp
-        return cls(tp, fp)
-
-    def __add__(self, other: Curve) -> Curve:
-        """The curve of both sets of records together."""
-        return Curve(self.tp + other.tp, self.fp + other.fp)
-
-    def auc(self) -> Float64:
-        """Area under the ROC (r,); ties count one half, as in the Mann-Whitney statistic."""
-        tp = np.pad(self.tp, ((1, 0), (0, 0)))
-        gained = np.diff(self.fp, axis=0, prepend=0)
-        area = (gained * (tp[1:] + tp[:-1])).sum(axis=0, dtype=np.float64) / 2
-        return np.asarray(area / np.maximum(self.tp[-1] * self.fp[-1].astype(np.float64), _TINY))
-
-    def tpr_at(self, fpr: float) -> Float64:
-        """TPR (r,) at the largest set of flagged blocks whose FPR on these records is at most `fpr`.
-
-        A block of equal scores is flagged whole or not at all; nothing is interpolated.
-        """
-        allowed = (self.fp <= fpr * self.fp[-1].astype(np.float64) + 1e-9).sum(axis=0)
-        flagged = np.pad(self.tp, ((1, 0), (0, 0)))[allowed, np.arange(self.tp.shape[1])]
-        return np.asarray(flagged / np.maximum(self.tp[-1], _TINY), dtype=np.float64)
-
-    def difference(self) -> Weights:
-        """TPR - FPR after every block, with "flag nobody" in front: (b + 1, r)."""
-        difference = self.tp / np.maximum(self.tp[-1], _TINY) - self.fp / np.maximum(self.fp[-1], _TINY)
-        return np.pad(difference, ((1, 0), (0, 0)))
-
-
-def split_advantage(first: Curve, second: Curve) -> Float64:
-    """Membership advantage TPR - FPR (Yeom et al. 2018, definition 4), threshold and estimate on separate halves.
-
-    The threshold that is best on one half of the records is applied to the other half, both ways, and the two are
-    averaged. The usual maximum over thresholds on the same records is positive even at chance; this is not.
-
-    Args:
-        first: curve of one half of the records, along the same order as `second`.
-        second: curve of the other half.
-
-    Returns:
-        float64 (r,), between -1 and 1.
-    """
-    one, other = first.difference(), second.difference()
-    columns = np.arange(one.shape[1])
-    crossed = other[one.argmax(axis=0), columns] + one[other.argmax(axis=0), columns]
-    return np.asarray(crossed / 2, dtype=np.float64)
-
-
-def crossed_fpr(first: Curve, second: Curve, fpr: float) -> Float64:
-    """False positive rate that a threshold for `fpr` really has: set on one half of the records, counted on the other.
-
-    Counted on the records that set the threshold, the rate never exceeds `fpr`, whatever the truth. Both ways are
-    averaged. The thresholds rest on half of the records, so the rate is a little higher than that of the full sample:
-    about (k + 1) / (m + 1) where k of m non-members may be flagged.
-
-    Returns:
-        float64 (r,).
-    """
-    columns = np.arange(first.fp.shape[1])
-
-    def counted(setter: Curve, counter: Curve) -> Float64:
-        last = (setter.fp <= fpr * setter.fp[-1].astype(np.float64) + 1e-9).sum(axis=0)
-        flagged = np.pad(counter.fp, ((1, 0), (0, 0)))[last, columns]
-        return np.asarray(flagged / np.maximum(counter.fp[-1], _TINY), dtype=np.float64)
-
-    return (counted(first, second) + counted(second, first)) / 2
-
-
-def record_weights(rng: np.random.Generator, repetitions: int, records: int) -> Weights:
-    """How often each record is drawn in each repetition: float32 (records, repetitions), columns sum to `records`.
-
-    Whole numbers below 2**24, so that float32 adds them without error.
-    """
-    drawn = rng.multinomial(records, np.full(records, 1 / records), size=repetitions)
-    return np.ascontiguousarray(drawn.T, dtype=np.float32)
+@lru_cache(maxsize=4)
+def _record_weights(records: int, seed: int, start: int, stop: int) -> Weights:
+    weights = np.empty((records, stop - start), dtype=np.int16 if records < 2**15 else np.float32)
+    for column, repetition in enumerate(range(start, stop)):
+        drawn = generator(seed, "resample records", repetition).integers(0, records, records)
+        weights[:, column] = np.bincount(drawn, minlength=records)
+    weights.flags.writeable = False  # shared by all who ask
+    return weights
 
 
 def model_weights(rng: np.random.Generator, repetitions: int, targets: Ints) -> Float64:
@@ -191,62 +104,94 @@ class CrossedStatistic:
             RocOrder.of(scores, member, scored)
             for scores, member, scored in zip(table.scores, table.member, table.scored, strict=True)
         ]
+        n = table.scores.shape[1]
+        self.half: Bools = np.random.default_rng(resampling.seed).permutation(n) % 2 == 0
+        self.exact = [Halves.of(order, np.ones((n, 1)), self.half) for order in self.orders]
 
-    def draws(self, fprs: Sequence[float]) -> tuple[dict[str, float], dict[str, Float64]]:
+    def draws(self, fprs: Sequence[float], fnrs: Sequence[float] = ()) -> tuple[dict[str, float], dict[str, Float64]]:
         """Point values and bootstrap draws of every membership metric, by name.
 
-        Names: `auc`, `advantage`, and for each `f` in `fprs`: `tpr_at_fpr_{f}`, `realised_fpr_at_fpr_{f}`.
+        Names: `auc`, `advantage`, for each `f` in `fprs`: `tpr_at_fpr_{f}`, `realised_fpr_at_fpr_{f}`, and for each
+        `f` in `fnrs`: `tnr_at_fnr_{f}`. Points rest on single records, draws on blocks of them (see `roc`): the same
+        for rates at a rate, some 130 thresholds to choose from for the advantage, and for the AUC a difference that
+        is added again as far as the point value has it.
         """
-        n = self.table.scores.shape[1]
-        rng = np.random.default_rng(self.resampling.seed)
-        half = rng.permutation(n) % 2 == 0
-        whole = self.per_target(np.ones((n, 1)), half, fprs)
-        chunk = max(1, _CELLS_PER_CHUNK // n)
-        parts: dict[str, list[Float64]] = {name: [] for name in whole}
-        for start in range(0, self.resampling.resamples, chunk):
-            repetitions = min(chunk, self.resampling.resamples - start)
-            shares = model_weights(rng, repetitions, self.table.targets)
-            for name, values in self.per_target(record_weights(rng, repetitions, n), half, fprs).items():
-                parts[name].append((values * shares).sum(axis=1))
-        points = {name: float(values.mean()) for name, values in whole.items()}
-        return points, {name: np.concatenate(values) for name, values in parts.items()}
+        merged = self._merged((max(fprs, default=0.0), max(fnrs, default=0.0)), quantiles=128)
+        points = _by_name([_measures(Excerpts(h, h, h), fprs, fnrs) for h in self.exact])
+        chunks = [
+            _by_name([_measures(blocks.curves(weights), fprs, fnrs) for blocks in merged])
+            for weights in record_weights(len(self.half), self.resampling)
+        ]
+        draws = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in points}  # each (r, t)
+        merged_auc = [h.whole.at(b.ends[b.middle]).auc() for h, b in zip(self.exact, merged, strict=True)]
+        draws["auc"] = np.clip(draws["auc"] + points["auc"] - np.transpose(merged_auc), 0, 1)
+        shares = self._shares()
+        return (
+            {name: float(values.mean()) for name, values in points.items()},
+            {name: (values * shares).sum(axis=1) for name, values in draws.items()},
+        )
 
-    def per_target(self, weights: Weights, half: Bools, fprs: Sequence[float]) -> dict[str, Float64]:
-        """Every metric for every repetition and target: float64 (r, t) by name.
+    def per_target(
+        self, weights: Weights, half: Bools, fprs: Sequence[float], fnrs: Sequence[float] = ()
+    ) -> dict[str, Float64]:
+        """Every metric for every repetition and target, on single records: float64 (r, t) by name.
 
         Args:
             weights: of the records, (n, r).
             half: bool (n,), the first half of the records, for the advantage.
             fprs: false positive rates.
+            fnrs: false negative rates.
         """
-        columns: dict[str, list[Float64]] = {}
-        for order in self.orders:
-            first = Curve.of(order, weights * half[:, np.newaxis])
-            second = Curve.of(order, weights * ~half[:, np.newaxis])
-            curve = first + second
-            columns.setdefault("auc", []).append(curve.auc())
-            columns.setdefault("advantage", []).append(split_advantage(first, second))
-            for fpr in fprs:
-                columns.setdefault(f"tpr_at_fpr_{fpr:g}", []).append(curve.tpr_at(fpr))
-                columns.setdefault(f"realised_fpr_at_fpr_{fpr:g}", []).append(crossed_fpr(first, second, fpr))
-        return {name: np.stack(values, axis=1) for name, values in columns.items()}
+        exact = [Halves.of(order, weights, half) for order in self.orders]
+        return _by_name([_measures(Excerpts(h, h, h), fprs, fnrs) for h in exact])
 
     def roc(self, grid: Float64) -> tuple[Float64, Float64, Float64]:
-        """Mean TPR over targets on `grid` of FPRs (g,), with the ends of its pointwise interval, each (g,)."""
-        n = self.table.scores.shape[1]
-        rng = np.random.default_rng(self.resampling.seed)
-        weights = record_weights(rng, self.resampling.resamples, n)
-        weights = np.hstack([np.ones((n, 1), dtype=weights.dtype), weights])
-        shares = model_weights(rng, self.resampling.resamples, self.table.targets)
-        mean, draws = np.zeros(len(grid)), np.zeros((len(grid), self.resampling.resamples))
-        for t, order in enumerate(self.orders):
-            curve = Curve.of(order, weights)
-            tprs = np.stack([curve.tpr_at(fpr) for fpr in grid])  # (g, r + 1)
-            mean += tprs[:, 0] / len(self.orders)
-            draws += tprs[:, 1:] * shares[:, t]
+        """Mean TPR over targets on `grid` of FPRs (g,), with the ends of its pointwise interval, each (g,).
+
+        The mean rests on single records, the interval on blocks of them: the same up to an FPR of 0.05, and beyond
+        moved by what the blocks take from the mean.
+        """
+        merged = self._merged((0.05, 0.0), quantiles=400)
+        mean = np.mean([h.whole.tprs_at(grid) for h in self.exact], axis=0)
+        points = [h.whole.at(b.ends).tprs_at(grid) for h, b in zip(self.exact, merged, strict=True)]
+        left_out = mean - np.mean(points, axis=0)  # (g, 1)
+        chunks = [
+            np.stack([blocks.whole(weights).tprs_at(grid) for blocks in merged], axis=1)
+            for weights in record_weights(len(self.half), self.resampling)
+        ]
+        draws = np.einsum("gtr,rt->gr", np.concatenate(chunks, axis=2), self._shares()) + left_out
         tails = [(1 - self.resampling.level) / 2, (1 + self.resampling.level) / 2]
-        low, high = np.quantile(draws, tails, axis=1)
+        low, high = np.quantile(draws.clip(0, 1), tails, axis=1)
+        mean = mean[:, 0]
         return mean, np.minimum(low, mean), np.maximum(high, mean)
+
+    def _merged(self, rates: tuple[float, float], quantiles: int) -> list[Blocks]:
+        return [
+            Blocks.of(order, self.half, rates, halves.best(), quantiles)
+            for order, halves in zip(self.orders, self.exact, strict=True)
+        ]
+
+    def _shares(self) -> Float64:
+        """Weights of the models: (r, t)."""
+        rng = generator(self.resampling.seed, "resample models")
+        return model_weights(rng, self.resampling.resamples, self.table.targets)
+
+
+def _by_name(targets: Sequence[Mapping[str, Float64]]) -> dict[str, Float64]:
+    """Values (r,) by name of each target: (r, t) by name."""
+    return {name: np.stack([found[name] for found in targets], axis=1) for name in targets[0]}
+
+
+def _measures(curves: Excerpts, fprs: Sequence[float], fnrs: Sequence[float]) -> dict[str, Float64]:
+    """Every metric of one target for every repetition: (r,) by name."""
+    high, middle, low = curves.high, curves.middle, curves.low
+    found = {"auc": middle.whole.auc(), "advantage": split_advantage(middle.first, middle.second)}
+    for fpr in fprs:
+        found[f"tpr_at_fpr_{fpr:g}"] = high.whole.tpr_at(fpr)
+        found[f"realised_fpr_at_fpr_{fpr:g}"] = crossed_fpr(high.first, high.second, fpr)
+    for fnr in fnrs:
+        found[f"tnr_at_fnr_{fnr:g}"] = low.whole.tnr_at(fnr)
+    return found
 
 
 def crossed_mean(
@@ -265,10 +210,14 @@ def crossed_mean(
         resampling: level, repetitions, seed.
         unit: what the n columns are.
     """
-    rng = np.random.default_rng(resampling.seed)
+    rng = generator(resampling.seed, "resample models")
     weight = weights.astype(np.float64)
-    units = record_weights(rng, resampling.resamples, values.shape[1])
-    per_target = (units.T @ (values * weight).T) / np.maximum(units.T @ weight.T, _TINY)
+    per_target = np.concatenate(
+        [
+            (units.T @ (values * weight).T) / np.maximum(units.T @ weight.T, _TINY)
+            for units in record_weights(values.shape[1], resampling)
+        ]
+    )
     draws = (per_target * model_weights(rng, resampling.resamples, targets)).sum(axis=1)
     value = float(((values * weight).sum(axis=1) / weight.sum(axis=1)).mean())
     if unit == "records":

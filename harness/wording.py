@@ -47,14 +47,14 @@ TIED = (
     "scores are tied in blocks larger than 1\u00a0% of the outsiders: whole blocks are flagged or not, "
     "so at 1\u00a0% FPR nobody is."
 )
-_AT_FPR = re.compile(r"(tpr|realised_fpr)_at_fpr_([0-9.e-]+)")
+_AT_RATE = re.compile(r"(tpr|realised_fpr|tnr)_at_(fpr|fnr)_([0-9.e-]+)")
+_RATES = {"tpr": "TPR", "realised_fpr": "Realised FPR", "tnr": "TNR"}
 
 
 def metric_label(name: str) -> str:
     """Heading for a metric; a name that is not known stands for itself."""
-    if match := _AT_FPR.fullmatch(name):
-        kind = "TPR" if match[1] == "tpr" else "Realised FPR"
-        return f"{kind} at {100 * float(match[2]):g}\u00a0% FPR"
+    if match := _AT_RATE.fullmatch(name):
+        return f"{_RATES[match[1]]} at {100 * float(match[3]):g}\u00a0% {match[2].upper()}"
     return _LABELS.get(name, name)
 
 
@@ -69,7 +69,7 @@ def number(name: str, value: float) -> str:
         return _signed(f"{100 * value:+.1f}") + "\u00a0pts"
     if name in _RELATIVE:
         return _signed(f"{100 * value:+.1f}") + "\u00a0%"
-    if _AT_FPR.fullmatch(name) or name.endswith("accuracy"):
+    if _AT_RATE.fullmatch(name) or name.endswith("accuracy"):
         return _signed(f"{100 * value:.1f}") + "\u00a0%"
     extreme = name not in _LABELS and (abs(value) >= 1000 or 0 < abs(value) < 0.001)
     return _signed(f"{value:.3g}" if extreme else f"{value:.3f}")

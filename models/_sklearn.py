@@ -1,10 +1,10 @@
-"""What the scikit-learn recipes share: the model border, and storage through skops instead of pickle."""
+"""What the scikit-learn recipes share: the model border, fitting, and storage through skops instead of pickle."""
 
 from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -55,16 +55,22 @@ def flat(x: Float32) -> Float32:
     return x.reshape(len(x), -1)
 
 
-def training_rows(data: TrainingData, rows: Ints) -> tuple[Float32, Ints]:
-    """Flattened records and labels of `rows`.
+def fitted(estimator: _Estimator, data: TrainingData, rows: Ints) -> _Estimator:
+    """Fit `estimator` in place on `rows` of `data`, flattened, and return it.
+
+    On one thread: sums of a product spread over threads depend on their number, and bytes must not.
 
     Raises:
         UsageError: the rows hold one class only.
     """
+    from threadpoolctl import threadpool_limits
+
     x, y = flat(data.x[rows]), data.y[rows]
     if len(np.unique(y)) < 2:
         raise UsageError(f"{len(rows)} training rows hold classes {y[:1].tolist()}: must hold at least two")
-    return x, y
+    with threadpool_limits(limits=1):
+        cast(Any, estimator).fit(x, y)
+    return estimator
 
 
 def load_estimator(folder: Path, expected: type[_Estimator], trusted: tuple[str, ...]) -> _Estimator:

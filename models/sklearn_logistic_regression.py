@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from ..harness.checks import positive
 from ..harness.types import Float32, Ints, TrainingData
-from ._sklearn import SklearnModel, load_estimator, training_rows
+from ._processes import fit_in_order
+from ._sklearn import SklearnModel, fitted, load_estimator
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 
 class LogisticRegressionModel(SklearnModel):
@@ -50,17 +55,29 @@ class SklearnLogisticRegression:
     def __post_init__(self) -> None:
         positive(C=self.C, max_iter=self.max_iter)
 
+    def untrained(self, seed: int) -> LogisticRegression:
+        """The regression before fitting."""
+        from sklearn.linear_model import LogisticRegression
+
+        return LogisticRegression(C=self.C, max_iter=self.max_iter, random_state=seed)
+
     def fit(self, data: TrainingData, rows: Ints, seed: int) -> LogisticRegressionModel:
         """Fit on `rows` of `data`; the solver draws nothing, so the seed changes nothing.
 
         Raises:
             UsageError: the rows hold one class only.
         """
-        from sklearn.linear_model import LogisticRegression
+        return LogisticRegressionModel(fitted(self.untrained(seed), data, rows), data.n_classes)
 
-        x, y = training_rows(data, rows)
-        estimator = LogisticRegression(C=self.C, max_iter=self.max_iter, random_state=seed)
-        return LogisticRegressionModel(estimator.fit(x, y), data.n_classes)
+    def fit_pool(
+        self, data: TrainingData, rows: Sequence[Ints], seeds: Sequence[int]
+    ) -> Iterator[LogisticRegressionModel]:
+        """Yield one regression for each entry of `rows` and `seeds`, in order; large pools are fitted on all cores.
+
+        Raises:
+            UsageError: the rows of a model hold one class only.
+        """
+        return fit_in_order(self, data, rows, seeds)
 
     def load(
         self,

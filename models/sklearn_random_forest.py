@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ..harness.checks import positive
 from ..harness.errors import NotApplicable
 from ..harness.types import Float32, Ints, TrainingData
-from ._sklearn import SklearnModel, load_estimator, training_rows
+from ._processes import fit_in_order
+from ._sklearn import SklearnModel, fitted, load_estimator
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import RandomForestClassifier
 
 TRUSTED = ("sklearn.tree._tree.Tree",)
 """The compiled tree (arrays of nodes in a Cython class): the one type that skops does not trust by itself."""
@@ -44,23 +49,33 @@ class SklearnRandomForest:
         if self.max_depth is not None:
             positive(max_depth=self.max_depth)
 
-    def fit(self, data: TrainingData, rows: Ints, seed: int) -> RandomForestModel:
-        """Fit on `rows` of `data`, on one core.
-
-        Raises:
-            UsageError: the rows hold one class only.
-        """
+    def untrained(self, seed: int) -> RandomForestClassifier:
+        """The forest before fitting; it grows on one core."""
         from sklearn.ensemble import RandomForestClassifier
 
-        x, y = training_rows(data, rows)
-        estimator = RandomForestClassifier(
+        return RandomForestClassifier(
             n_estimators=self.n_estimators,
             max_depth=self.max_depth,
             min_samples_leaf=self.min_samples_leaf,
             random_state=seed,
             n_jobs=1,
         )
-        return RandomForestModel(estimator.fit(x, y), data.n_classes)
+
+    def fit(self, data: TrainingData, rows: Ints, seed: int) -> RandomForestModel:
+        """Fit on `rows` of `data`, on one core.
+
+        Raises:
+            UsageError: the rows hold one class only.
+        """
+        return RandomForestModel(fitted(self.untrained(seed), data, rows), data.n_classes)
+
+    def fit_pool(self, data: TrainingData, rows: Sequence[Ints], seeds: Sequence[int]) -> Iterator[RandomForestModel]:
+        """Yield one forest for each entry of `rows` and `seeds`, in order; large pools grow on all cores.
+
+        Raises:
+            UsageError: the rows of a model hold one class only.
+        """
+        return fit_in_order(self, data, rows, seeds)
 
     def load(
         self,

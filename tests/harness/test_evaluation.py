@@ -139,7 +139,7 @@ def test_interrupted_attack_goes_on_where_it_stopped(where):
 @pytest.mark.parametrize(
     ("what", "reason"),
     [
-        (lambda v, c: Scores(c.ids[1:], np.zeros(len(c) - 1)), "score each candidate once"),
+        (lambda v, c: Scores(c.ids[1:], np.zeros(len(c) - 1)), "must score 200 of 200 candidates, each once"),
         (lambda v, c: Scores(c.ids, np.full(len(c), np.nan)), "not finite"),
         (lambda v, c: v.predict(c.x), "the attack asked for probabilities"),
         (lambda v, c: 1 / 0, "ZeroDivisionError"),
@@ -151,6 +151,31 @@ def test_whatever_goes_wrong_is_recorded(where, judge, tmp_path, what, reason):
     assert result.status == "error"
     assert reason in result.reason
     assert result.metrics == {}
+
+
+@dataclasses.dataclass(frozen=True)
+class ReturnsFew(Returns):
+    """An attack that scores five candidates by its own declaration."""
+
+    max_records: int = 5
+
+
+def test_sampling_attack_scores_as_many_as_it_declares(where, judge, tmp_path):
+    table = run_membership(named(ReturnsFew(lambda v, c: Scores(c.ids[3:8], np.arange(5.0)))), small.pool(where), where)
+    assert (table.scored.nonzero()[1].reshape(-1, 5) == np.arange(3, 8)).all()
+    assert table.scores[0, 3:8].tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [lambda c: c.ids[:4], lambda c: c.ids[:6], lambda c: c.ids[[0, 0, 1, 2, 3]], lambda c: np.arange(-5, 0)],
+    ids=["too few", "too many", "twice", "not asked about"],
+)
+def test_sampling_attack_scores_no_other_number(where, judge, tmp_path, ids):
+    attack = ReturnsFew(lambda v, c: Scores(ids(c), np.zeros(len(ids(c)))))
+    result = evaluate(named(attack), small.pool(where), where, judge, ArtifactWriter(tmp_path))
+    assert (result.status, result.metrics) == ("error", {})
+    assert "must score 5 of 200 candidates" in result.reason
 
 
 def test_artifacts_carry_their_digest_and_are_kept_apart(where, judge, tmp_path):

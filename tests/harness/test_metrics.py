@@ -26,6 +26,21 @@ def test_tpr_is_stated_only_where_ten_records_stand_for_the_fpr(n, stated):
     assert ("realised_fpr_at_fpr_0.01" in found) == stated
 
 
+@pytest.mark.parametrize(("members", "stated"), [(99, False), (100, True)])
+def test_tnr_is_stated_only_where_ten_members_stand_for_the_fnr(members, stated):
+    scored = table(400)
+    scored.member[:] = np.arange(400) < members
+    found = membership_metrics(scored, (0.1,), QUICK)
+    assert ("tnr_at_fnr_0.1" in found) == stated
+    assert "tpr_at_fpr_0.1" in found
+
+
+def test_tnr_tells_how_many_outsiders_are_cleared():
+    assert membership_metrics(table(2000), (0.1,), QUICK)["tnr_at_fnr_0.1"].value == pytest.approx(0.1, abs=0.02)
+    found = membership_metrics(table(2000, shift=1.0), (0.1,), QUICK)["tnr_at_fnr_0.1"]
+    assert found.low < 0.389 < found.high  # Phi(1 + Phi^-1(0.1))
+
+
 def test_records_that_are_members_everywhere_do_not_count():
     scored = table(100)
     scored.member[:, :40] = True
@@ -34,7 +49,7 @@ def test_records_that_are_members_everywhere_do_not_count():
 
 def test_perfect_attack():
     found = membership_metrics(table(shift=50), (0.1,), QUICK)
-    assert found["auc"].value == found["tpr_at_fpr_0.1"].value == 1.0
+    assert found["auc"].value == found["tpr_at_fpr_0.1"].value == found["tnr_at_fnr_0.1"].value == 1.0
     assert found["auc"].low > 0.98
     assert found["auc"].low < 1.0  # a perfect score on a sample is not certainty
     assert found["advantage"].value > 0.95

@@ -1,16 +1,17 @@
 """The pool: what changes a model's key, what does not, growth and resume."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 from privassay.defenses.dp_sgd import DPSGD
 from privassay.harness import catalog
 from privassay.harness.accounting import dp_sgd_claim
-from privassay.harness.events import StepStarted, ignore
+from privassay.harness.events import StepAdvanced, StepFinished, StepStarted, ignore
 from privassay.harness.pool import train_pool
 from privassay.harness.splits import paired_halves
-from privassay.harness.store import Store
+from privassay.harness.store import META, Store
 from privassay.models.torch_mlp import TorchMLP
 from privassay.tests.support import small
 
@@ -132,3 +133,32 @@ def test_models_come_back_as_they_were(where):
     x = where.dataset.x[:50]
     assert np.array_equal(again.model(2).logits(x), pool.model(2).logits(x))
     assert np.allclose(again.model(2).logits(where.dataset.x), again.logits(2), atol=1e-5)
+
+
+@pytest.mark.parametrize("block", [1, 3])
+def test_blocks_change_neither_keys_nor_models(where, tmp_path, monkeypatch, block):
+    whole, _ = train(where)
+    monkeypatch.setattr("privassay.harness.pool.BLOCK", block)
+    parts, found = train(where, store=Store(tmp_path / "other"))
+    assert found == 0
+    assert parts.keys == whole.keys
+    assert all(parts.logits(k).tobytes() == whole.logits(k).tobytes() for k in range(4))
+
+
+def test_only_what_is_missing_is_trained_and_counted(where, monkeypatch):
+    monkeypatch.setattr("privassay.harness.pool.BLOCK", 3)
+    pool, _ = train(where)
+    for k in (0, 3):
+        where.store.remove("train", pool.keys[k], last_used=float("inf"))
+    kept = [pool._folders[k].stat().st_ino for k in (1, 2)]
+    seen = []
+    train_pool(spec(), (where.dataset, where.split), where.store, where.seed, seen.append)
+    step = "train mlp/none"
+    assert seen == [StepStarted(step, 4, 2), StepAdvanced(step), StepAdvanced(step), StepFinished(step, "")]
+    assert [pool._folders[k].stat().st_ino for k in (1, 2)] == kept
+
+
+def test_entries_say_which_model_they_are(where):
+    pool, _ = train(where)
+    about = [json.loads((folder / META).read_text())["about"] for folder in pool._folders]
+    assert about == [f"mlp/none model {k}" for k in range(4)]

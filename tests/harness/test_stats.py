@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from privassay.harness.roc import Blocks, Curve, Halves, RocOrder, crossed_fpr, split_advantage
+from privassay.harness.seeds import generator
 from privassay.harness.stats import (
     CrossedStatistic,
-    Curve,
     Resampling,
-    RocOrder,
     clopper_pearson,
-    crossed_fpr,
     crossed_mean,
     model_weights,
     percentile_interval,
+    record_weights,
     share_interval,
 )
 from privassay.harness.types import ScoreTable
@@ -48,6 +48,53 @@ def test_roc_points_on_ties_equal_naive_search(data, fpr):
     curve = Curve.of(RocOrder.of(scores, member, np.ones(len(scores), bool)), np.ones((len(scores), 1)))
     assert curve.tpr_at(fpr)[0] == pytest.approx(naive_at_fpr(scores, member, fpr)[0])
     assert curve.auc()[0] == pytest.approx(roc_auc_score(member, scores))
+
+
+def naive_tnr(scores, member, fnr):
+    """Try every threshold: clear those under it, tied scores together."""
+    best = 0.0
+    for threshold in [*np.unique(scores), np.inf]:
+        cleared = scores < threshold
+        if (cleared & member).sum() / member.sum() <= fnr + 1e-12:
+            best = max(best, (cleared & ~member).sum() / (~member).sum())
+    return best
+
+
+@given(tied_scores(), st.floats(0.01, 0.99))
+@settings(max_examples=200, deadline=None)
+def test_tnr_on_ties_equals_naive_search(data, fnr):
+    scores, member = data
+    curve = Curve.of(RocOrder.of(scores, member, np.ones(len(scores), bool)), np.ones((len(scores), 1)))
+    assert curve.tnr_at(fnr)[0] == pytest.approx(naive_tnr(scores, member, fnr))
+
+
+@given(tied_scores(), st.integers(1, 40))
+@settings(max_examples=100, deadline=None)
+def test_blocks_divide_no_tie_and_keep_few_records_exact(data, quantiles):
+    scores, member = data
+    n = len(scores)
+    order, half = RocOrder.of(scores, member, np.ones(n, bool)), np.arange(n) % 2 == 0
+    weights = np.random.default_rng(n).integers(0, 4, (n, 5)).astype(np.int16)
+    exact = Halves.of(order, weights, half)
+    blocks = Blocks.of(order, half, (0.1, 0.1), exact.best(), quantiles)
+    found = blocks.curves(weights)
+    for fpr in (0.05, 0.3):  # the ends hold at least 50 records, here all
+        assert np.array_equal(found.high.whole.tpr_at(fpr), exact.whole.tpr_at(fpr))
+        assert np.array_equal(
+            crossed_fpr(found.high.first, found.high.second, fpr), crossed_fpr(exact.first, exact.second, fpr)
+        )
+        assert np.array_equal(found.low.whole.tnr_at(fpr), exact.whole.tnr_at(fpr))
+    drawn, at_ends = found.middle.first, exact.first.at(blocks.ends[blocks.middle])
+    assert np.array_equal(drawn.tp, at_ends.tp)
+    assert np.array_equal(drawn.fp, at_ends.fp)
+
+
+def test_many_rates_at_once():
+    scored = table(2, 300, 0.5, seed=8)
+    order = RocOrder.of(scored.scores[0].round(1), scored.member[0], scored.scored[0])
+    curve = Curve.of(order, next(record_weights(300, Resampling(resamples=20))))
+    grid = np.array([0.0, 0.004, 0.1, 0.5, 1.0])
+    assert np.array_equal(curve.tprs_at(grid), np.stack([curve.tpr_at(fpr) for fpr in grid]))
 
 
 def test_two_level_scores_have_the_auc_of_mann_whitney():
@@ -100,10 +147,93 @@ def test_point_values_are_means_of_per_target_values():
 
 def test_chunks_do_not_change_the_draws(monkeypatch):
     scored = table(4, 100, 0.5, seed=2)
-    whole = CrossedStatistic(scored, Resampling(resamples=50)).draws([0.1])[0]
+    points, whole = CrossedStatistic(scored, Resampling(resamples=50)).draws([0.1], [0.1])
     monkeypatch.setattr("privassay.harness.stats._CELLS_PER_CHUNK", 700)
-    chunked = CrossedStatistic(scored, Resampling(resamples=50)).draws([0.1])[0]
-    assert whole == chunked
+    again, chunked = CrossedStatistic(scored, Resampling(resamples=50)).draws([0.1], [0.1])
+    assert again == points
+    assert all(np.array_equal(chunked[name], values) for name, values in whole.items())
+
+
+def test_records_are_drawn_with_replacement():
+    weights = next(record_weights(500, Resampling(resamples=400)))
+    assert (weights.sum(axis=0) == 500).all()
+    assert weights.var() == pytest.approx(1 - 1 / 500, abs=0.02)  # binomial (500, 1/500)
+    assert weights.mean(axis=1) == pytest.approx(np.ones(500), abs=0.25)  # five standard errors
+    assert next(record_weights(500, Resampling(resamples=400))) is weights
+    assert np.array_equal(next(record_weights(500, Resampling(resamples=30))), weights[:, :30])
+    assert not np.array_equal(next(record_weights(500, Resampling(resamples=400, seed=1))), weights)
+
+
+SHAPES = {
+    "plain": lambda scores: scores,
+    "tied": lambda scores: np.round(scores, 1),
+    "gap": lambda scores: (scores > 0).astype(float),
+    "saturated": lambda scores: np.minimum(scores, 1.5),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shift", [0.0, 1.0, 4.0])
+def test_blocks_give_the_rates_of_single_records(shape, shift):
+    n, half = 3000, np.arange(3000) % 2 == 0
+    scored = table(2, n, shift, seed=3)
+    order = RocOrder.of(SHAPES[shape](scored.scores[0]), scored.member[0], scored.scored[0])
+    weights = next(record_weights(n, Resampling(resamples=60)))
+    exact, plain = Halves.of(order, weights, half), Halves.of(order, np.ones((n, 1)), half)
+    found = Blocks.of(order, half, (0.02, 0.01), plain.best(), quantiles=128).curves(weights)
+    for fpr in (0.001, 0.01, 0.02):
+        assert np.array_equal(found.high.whole.tpr_at(fpr), exact.whole.tpr_at(fpr))
+        assert np.array_equal(
+            crossed_fpr(found.high.first, found.high.second, fpr), crossed_fpr(exact.first, exact.second, fpr)
+        )
+    assert np.array_equal(found.low.whole.tnr_at(0.01), exact.whole.tnr_at(0.01))
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0, 50.0])
+def test_advantage_on_blocks_starts_from_the_same_value(shift):
+    scored, n, half = table(2, 2000, shift, seed=6), 2000, np.arange(2000) % 2 == 0
+    order = RocOrder.of(scored.scores[0], scored.member[0], scored.scored[0])
+    plain = Halves.of(order, np.ones((n, 1)), half)
+    blocks = Blocks.of(order, half, (0.0, 0.0), plain.best(), quantiles=32)
+    middle = blocks.curves(np.ones((n, 1), dtype=np.int16)).middle
+    assert len(blocks.middle) <= 35
+    assert split_advantage(middle.first, middle.second) == pytest.approx(
+        split_advantage(plain.first, plain.second), abs=1e-6
+    )
+
+
+def exact_draws(statistic, fprs):
+    """The same resamples without blocks."""
+    weights = np.hstack(list(record_weights(len(statistic.half), statistic.resampling)))
+    rng = generator(statistic.resampling.seed, "resample models")
+    shares = model_weights(rng, statistic.resampling.resamples, statistic.table.targets)
+    values = statistic.per_target(weights, statistic.half, fprs, fprs)
+    return {name: (found * shares).sum(axis=1) for name, found in values.items()}
+
+
+def test_intervals_from_blocks_are_those_from_single_records():
+    scored = table(6, 1500, 0.7, seed=11)
+    statistic = CrossedStatistic(scored, Resampling(resamples=600))
+    exact, (_, draws) = exact_draws(statistic, [0.01]), statistic.draws([0.01], [0.01])
+    assert set(draws) == set(exact)
+    for name in ("tpr_at_fpr_0.01", "realised_fpr_at_fpr_0.01", "tnr_at_fnr_0.01"):
+        assert draws[name] == pytest.approx(exact[name], abs=1e-12)
+    ends = {name: np.quantile([draws[name], exact[name]], [0.025, 0.975], axis=1) for name in ("auc", "advantage")}
+    assert ends["auc"][:, 0] == pytest.approx(ends["auc"][:, 1], abs=3e-4)
+    assert ends["advantage"][:, 0] == pytest.approx(ends["advantage"][:, 1], abs=1e-3)
+
+
+def test_curve_from_blocks_is_that_from_single_records():
+    scored, grid = table(4, 1500, 0.7, seed=12), np.logspace(-3, 0, 16)
+    statistic = CrossedStatistic(scored, Resampling(resamples=100))
+    mean, low, high = statistic.roc(grid)
+    weights = next(record_weights(1500, statistic.resampling))
+    shares = model_weights(generator(0, "resample models"), 100, scored.targets)
+    tprs = [Curve.of(order, weights).tprs_at(grid) for order in statistic.orders]
+    exact = np.quantile(np.einsum("tgr,rt->gr", tprs, shares), [0.025, 0.975], axis=1)
+    assert low == pytest.approx(np.minimum(exact[0], mean), abs=3e-3)
+    assert high == pytest.approx(np.maximum(exact[1], mean), abs=3e-3)
+    assert low[grid < 0.05] == pytest.approx(np.minimum(exact[0], mean)[grid < 0.05], abs=1e-12)
 
 
 def test_complements_are_resampled_together():

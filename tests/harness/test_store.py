@@ -1,13 +1,17 @@
 """The store: whole entries or none, verified on reading."""
 
-import multiprocessing
+import errno
+import fcntl
+import gc
+import json
 import os
-import signal
+import threading
 import time
 
 import pytest
 from privassay.harness.errors import InfrastructureError, UsageError
-from privassay.harness.store import META, Store, key_of
+from privassay.harness.events import StepFinished, StepStarted, ignore
+from privassay.harness.store import META, Store, abandoned, key_of, last_use
 
 
 def put(store, key, content=b"x"):
@@ -57,26 +61,6 @@ def test_second_writer_loses_quietly(tmp_path):
     assert len(list((tmp_path / "step").iterdir())) == 1
 
 
-def _write_forever(root):
-    store = Store(root)
-    for number in range(10_000):
-        put(store, f"k{number}", b"x" * 50_000)
-
-
-def test_kill_at_any_moment_leaves_only_whole_entries(tmp_path):
-    writer = multiprocessing.get_context("spawn").Process(target=_write_forever, args=(tmp_path,))
-    writer.start()
-    while len(list(tmp_path.glob("step/k*"))) < 3:
-        time.sleep(0.01)
-    os.kill(writer.pid, signal.SIGKILL)
-    writer.join()
-    store = Store(tmp_path)
-    entries = list(tmp_path.glob("step/k*"))
-    assert len(entries) >= 3
-    for entry in entries:
-        assert (store.find("step", entry.name) / "sub" / "data").read_bytes() == b"x" * 50_000
-
-
 def test_not_writable(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UsageError, match="not writable"):
@@ -87,3 +71,131 @@ def test_key_ignores_order_and_sees_values():
     assert key_of("s", 1, {"a": 1, "b": 2}) == key_of("s", 1, {"b": 2, "a": 1})
     keys = {key_of("s", 1, {"a": 1}), key_of("s", 2, {"a": 1}), key_of("t", 1, {"a": 1}), key_of("s", 1, {"a": 1.5})}
     assert len(keys) == 4
+
+
+def test_an_entry_says_what_it_is_and_when_it_was_used(tmp_path):
+    store = Store(tmp_path)
+    with store.entry("step", "k", "mlp/none model 3"):
+        pass
+    folder = tmp_path / "step" / "k"
+    assert json.loads((folder / META).read_text())["about"] == "mlp/none model 3"
+    os.utime(folder / META, (0, 0))
+    assert last_use(folder) == 0
+    store.find("step", "k")
+    assert last_use(folder) >= store.in_use_since()
+
+
+def test_an_intact_entry_is_never_replaced_a_damaged_one_is(tmp_path):
+    store = Store(tmp_path)
+    put(store, "k", b"first")
+    put(store, "k", b"second")
+    data = store.find("step", "k") / "sub" / "data"
+    assert data.read_bytes() == b"first"
+    data.write_bytes(b"damaged")
+    put(store, "k", b"third")
+    assert data.read_bytes() == b"third"
+    assert [path.name for path in (tmp_path / "step").iterdir()] == ["k"]
+
+
+def test_remove_leaves_what_was_used_since(tmp_path):
+    store = Store(tmp_path)
+    put(store, "k")
+    os.utime(tmp_path / "step" / "k" / META, (0, 0))
+    decided = last_use(tmp_path / "step" / "k")
+    assert store.find("step", "k")
+    assert not store.remove("step", "k", decided)
+    assert store.find("step", "k")
+    assert store.remove("step", "k", last_use(tmp_path / "step" / "k"))
+    assert store.find("step", "k") is None
+    assert not store.remove("step", "k", decided)
+    assert list((tmp_path / "step").iterdir()) == []
+
+
+def test_temporary_folders_are_abandoned_with_their_store(tmp_path):
+    store, other = Store(tmp_path), Store(tmp_path)
+    (tmp_path / "step").mkdir()
+    (tmp_path / "step" / ".writing-of_an_older_version").mkdir()
+    with store.entry("step", "k"):
+        assert [path.name for path in abandoned(tmp_path)] == [".writing-of_an_older_version"]
+    del store
+    gc.collect()
+    assert len(list((tmp_path / ".users").iterdir())) == 1
+    (tmp_path / ".users" / "dead").touch()
+    other.sweep()
+    assert len(list((tmp_path / ".users").iterdir())) == 1
+
+
+def test_one_holder_a_key(tmp_path):
+    one, two = Store(tmp_path), Store(tmp_path)
+    with one.locked("step", "k"):
+        with two.locked_if_free("step", "k") as free:
+            assert not free
+        with two.locked_if_free("step", "other") as free:
+            assert free
+    with two.locked_if_free("step", "k") as free:
+        assert free
+    assert list((tmp_path / "step" / ".locks").iterdir()) == []
+
+
+def test_many_waiters_hold_a_lock_one_after_the_other(tmp_path):
+    """Each holder removes the lock's file: whoever waited on the removed file must not count as a holder."""
+    inside, most, entered = 0, 0, 0
+
+    def work():
+        nonlocal inside, most, entered
+        store = Store(tmp_path)
+        for _ in range(50):
+            with store.locked("step", "k"):
+                inside, entered = inside + 1, entered + 1
+                most = max(most, inside)
+                time.sleep(0.0005)
+                inside -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert (most, entered) == (1, 200)
+
+
+def test_keys_of_others_come_last_and_waiting_is_said(tmp_path):
+    one, two = Store(tmp_path), Store(tmp_path)
+    lock = one.locked("step", "b")
+    lock.__enter__()
+    seen, order = [], []
+
+    def observe(event):
+        seen.append(event)
+        if isinstance(event, StepStarted):
+            lock.__exit__(None, None, None)
+
+    for key in two.in_turn("step", ["a", "b", "c"], "work", observe):
+        order.append(key)
+        with one.locked_if_free("step", key) as free:
+            assert not free
+    assert order == ["a", "c", "b"]
+    assert [type(event) for event in seen] == [StepStarted, StepFinished]
+    assert {event.step for event in seen} == {"work: waiting for another process"}
+
+
+def test_a_failure_at_work_lets_the_lock_go(tmp_path):
+    store = Store(tmp_path)
+
+    def work():
+        for _ in store.in_turn("step", ["a"], "work", ignore):
+            raise ValueError("attack failed")
+
+    with pytest.raises(ValueError, match="attack failed"):
+        work()
+    with store.locked_if_free("step", "a") as free:
+        assert free
+
+
+def test_a_file_system_without_locks_is_one_line(tmp_path, monkeypatch):
+    def refuse(descriptor, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(InfrastructureError, match=r"no file locks .*local disk"):
+        Store(tmp_path)

@@ -1,0 +1,55 @@
+"""`suite: auto`: which attacks a number of references is worth, and how an experiment asks for them."""
+
+import pytest
+from privassay.harness import catalog, config, plan
+from privassay.harness.errors import UsageError
+from privassay.harness.suite import FEW, HUNDREDS, MANY, suite_for
+from privassay.tests.support import experiments
+
+
+@pytest.mark.parametrize("references", [0, 2, FEW, 14, MANY, 62, HUNDREDS, 254])
+def test_every_suite_is_made_of_attacks_that_can_run_with_so_many_references(references):
+    suite = suite_for(references)
+    for name, section in suite.attacks.items():
+        component = section.get("component", name)
+        parameters = {k: v for k, v in section.items() if k != "component"}
+        attack = catalog.build("attacks", component, parameters, "test")
+        assert attack.family == "membership"
+        assert not attack.threat_model.knows_members
+        assert attack.threat_model.reference_models <= references
+    assert f"{references} reference models" in suite.reason
+
+
+def test_suites_grow_with_the_references():
+    few, many, hundreds = (set(suite_for(n).attacks) for n in (FEW, MANY, HUNDREDS))
+    assert few < many < hundreds
+    assert "stacked" in few
+    assert "stacked" not in suite_for(FEW - 1).attacks
+    assert "attack_r" in hundreds - many
+
+
+def load(tmp_path, **changes):
+    return config.load(experiments.write(tmp_path, **changes))
+
+
+def test_the_experiments_own_sections_win_and_the_rest_is_added(tmp_path):
+    found = load(tmp_path, suite="auto", attacks={"lira": {"online": False}, "mine": {"component": "loss"}})
+    assert found.references == 4
+    assert found.all_attacks()["lira"] == {"online": False}
+    assert set(found.all_attacks()) == {*suite_for(4).attacks, "mine"}
+    assert found.primary_attack() == "stacked"
+
+
+def test_a_suite_alone_is_enough_and_nothing_at_all_is_not(tmp_path):
+    assert load(tmp_path, suite="auto", attacks=None).all_attacks()
+    with pytest.raises(UsageError, match="set suite: auto"):
+        load(tmp_path, attacks=None)
+
+
+def test_primary_is_a_membership_attack_of_the_experiment(tmp_path):
+    assert load(tmp_path).primary_attack() is None
+    assert load(tmp_path, primary="loss").primary_attack() == "loss"
+    with pytest.raises(UsageError, match=r"primary: 'rmia' is not an attack \(loss, lira"):
+        load(tmp_path, primary="rmia")
+    with pytest.raises(UsageError, match="'art_miface' is no membership attack"):
+        plan.make(experiments.write(tmp_path, primary="art_miface"))
