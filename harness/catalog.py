@@ -30,10 +30,23 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
     "attacks": {
         "art_black_box": "attacks.membership.art_black_box:ArtBlackBox",
         "art_black_box_knows_members": "attacks.membership.art_black_box:ArtBlackBoxKnowsMembers",
+        "art_boundary": "attacks.membership.art_boundary:ArtBoundary",
         "art_miface": "attacks.inversion.art_miface:ArtMIFace",
         "art_rule_based": "attacks.membership.art_rule_based:ArtRuleBased",
+        "attack_p": "attacks.membership.attack_p:AttackP",
+        "attack_r": "attacks.membership.attack_r:AttackR",
+        "base": "attacks.membership.base:BASE",
+        "confidence": "attacks.membership.confidence:Confidence",
+        "difficulty_calibration": "attacks.membership.calibration:DifficultyCalibration",
+        "entropy": "attacks.membership.entropy:Entropy",
         "lira": "attacks.membership.lira:LiRA",
         "loss": "attacks.membership.loss:Loss",
+        "margin": "attacks.membership.margin:Margin",
+        "modified_entropy": "attacks.membership.modified_entropy:ModifiedEntropy",
+        "quantile_regression": "attacks.membership.quantile_regression:QuantileRegression",
+        "rmia": "attacks.membership.rmia:RMIA",
+        "stacked": "attacks.membership.stacked:Stacked",
+        "student_t": "attacks.membership.student_t:StudentT",
     },
     "defenses": {
         "dp_sgd": "defenses.dp_sgd:DPSGD",
@@ -44,10 +57,13 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
         "keras_mlp": "models.keras_mlp:KerasMLP",
         "sklearn_logistic_regression": "models.sklearn_logistic_regression:SklearnLogisticRegression",
         "sklearn_random_forest": "models.sklearn_random_forest:SklearnRandomForest",
+        "torch_cnn": "models.torch_cnn:TorchCNN",
         "torch_mlp": "models.torch_mlp:TorchMLP",
     },
     "datasets": {
         "digits": "experiments.digits:Digits",
+        "location30": "experiments.location30:Location30",
+        "mnist": "experiments.mnist:MNIST",
     },
 }
 

@@ -163,7 +163,7 @@ class DenseStack:
         if weight.dtype == torch.float32:
             return torch.baddbmm(bias, inputs, weight, out=out)
         product = torch.bmm(inputs, weight, out=self._workspace(f"product {layer}", shape, self._dtype))
-        return torch.add(product, bias, out=out)
+        return out.copy_(product).add_(bias)
 
     def _cast(self, name: str, tensor: Tensor) -> Tensor:
         """`tensor` in the type of the products."""
@@ -190,8 +190,9 @@ class DenseStack:
             slope.baddbmm_(inputs, delta, beta=keep)
             return
         low = self._cast(f"delta {layer}", delta)
-        product = self._workspace(f"slope {layer}", tuple(slope.shape), self._dtype)
-        slope.mul_(keep).add_(torch.bmm(inputs, low, out=product))
+        product = torch.bmm(inputs, low, out=self._workspace(f"slope {layer}", tuple(slope.shape), self._dtype))
+        wide = self._workspace(f"wide slope {layer}", tuple(slope.shape)).copy_(product)  # sums of two types are slow
+        torch.add(wide, slope, alpha=keep, out=slope)
 
 
 def padded(width: int) -> int:
