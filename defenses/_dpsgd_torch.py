@@ -17,6 +17,7 @@ from opacus import GradSampleModule
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
+from ..harness.accounting import observed_poisson
 from ..harness.protocols import Model, Trained
 from ..harness.seeds import derive
 from ..harness.types import DPMechanism, Ints, ObservedSampling, TrainingData
@@ -67,16 +68,17 @@ def train(recipe: TorchRecipe, data: TrainingData, rows: Ints, seed: int, settin
     rate = min(1.0, recipe.batch_size / len(rows))
     planned = _sampling(rate, math.ceil(recipe.epochs / rate))
     multiplier = settings.noise_for(planned)
+    sizes: list[int] = []
     taken = 0
 
     def loop(module: nn.Module, x: Tensor, y: Tensor) -> None:
         nonlocal taken
         noise = Noise(multiplier, settings.max_grad_norm, rate * len(y), _generator(seed, "noise"))
         batches = poisson_batches(len(y), rate, planned.steps, _generator(seed, "batches"))
-        taken = private_descent(module, recipe.optimizer_for(module), noise, x, y, batches)
+        taken = private_descent(module, recipe.optimizer_for(module), noise, x, y, _counted(batches, sizes))
 
     model = recipe.fit_by(loop, data, rows, seed)
-    observed = _sampling(rate, taken)
+    observed = observed_poisson(rate, taken, len(rows), sum(sizes))
     return Trained(model, DPMechanism(multiplier, settings.max_grad_norm, observed, settings.target_delta))
 
 
@@ -84,6 +86,13 @@ def poisson_batches(n: int, rate: float, steps: int, generator: torch.Generator)
     """Yield `steps` batches; each of `n` records joins each batch by its own coin, so some are empty."""
     for _ in range(steps):
         yield torch.nonzero(torch.rand(n, generator=generator) < rate).squeeze(1)
+
+
+def _counted(batches: Iterable[Tensor], sizes: list[int]) -> Iterator[Tensor]:
+    """The same batches; their sizes are added to `sizes` as they are used."""
+    for batch in batches:
+        sizes.append(len(batch))
+        yield batch
 
 
 def private_descent(

@@ -17,7 +17,7 @@ import math
 from functools import lru_cache
 
 from .checks import open_unit, positive, require
-from .errors import UsageError
+from .errors import PrivassayError, UsageError
 from .types import DPMechanism, ObservedSampling, PrivacyClaim
 
 # Width of a PLD's cells relative to epsilon: coarser is quicker and gives a slightly larger epsilon, never a
@@ -26,6 +26,7 @@ _FINE, _COARSE = 1e-5, 1e-4
 _FINEST_PLD_INTERVAL = 1e-4
 _LEAST_NOISE, _MOST_NOISE = 2.0**-7, 2.0**20
 _NOISE_TOLERANCE = 1e-3
+_DEVIATIONS = 6.0  # of the number of records that Poisson batches drew
 
 
 def dp_sgd_claim(mechanism: DPMechanism) -> PrivacyClaim:
@@ -70,6 +71,29 @@ def noise_multiplier_for(target_epsilon: float, delta: float, sampling: Observed
     positive(target_epsilon=target_epsilon)
     open_unit(target_delta=delta)
     return _calibrated(float(target_epsilon), float(delta), sampling)
+
+
+def observed_poisson(sample_rate: float, steps: int, records: int, drawn: float) -> ObservedSampling:
+    """Return the sampling of a run of Poisson batches, after checking that it was one.
+
+    Args:
+        sample_rate: probability with which every record was to join every batch.
+        steps: batches that were drawn.
+        records: records that they were drawn from.
+        drawn: how many records joined, over all batches; binomial with steps x records coins.
+
+    Raises:
+        PrivassayError: so many or so few come about less than once in 500 million runs: another sampler was at work,
+            and the claim would be for one that was not used.
+    """
+    coins = steps * records
+    tolerance = _DEVIATIONS * math.sqrt(coins * sample_rate * (1 - sample_rate))
+    if abs(drawn - coins * sample_rate) > tolerance + 0.5:
+        raise PrivassayError(
+            f"Poisson sampling at rate {sample_rate:.6g} was to draw about {coins * sample_rate:.6g} records in "
+            f"{steps} batches, it drew {drawn:.6g}: no claim can be made"
+        )
+    return ObservedSampling("poisson", sample_rate=sample_rate, steps=steps, epochs=steps * sample_rate)
 
 
 def gaussian_epsilon(noise_multiplier: float, delta: float) -> float:

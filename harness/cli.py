@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -18,6 +19,9 @@ DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
 
+TERMINATED = 143
+"""128 + SIGTERM."""
+
 CLOSED_PIPE = 141
 """128 + SIGPIPE: the reader of our output went away."""
 
@@ -26,10 +30,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; every error is one line on stderr."""
     arguments = _parser().parse_args(argv)
     _quiet_third_parties()
+    with contextlib.suppress(ValueError):  # not the main thread: signals are the caller's business
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         return int(arguments.command(arguments))
     except PrivassayError as error:
         return _complain(str(error), error.exit_code)
+    except _Terminated:
+        return _complain("terminated; what was finished is kept, the same command goes on from there", TERMINATED)
     except KeyboardInterrupt:
         return _complain("interrupted; what was finished is kept, the same command goes on from there", INTERRUPTED)
     except BrokenPipeError:
@@ -40,6 +48,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         kind = type(error).__name__
         return _complain(f"internal error: {kind}: {error} (PRIVASSAY_DEBUG=1 shows where)", ExitCode.ERROR)
+
+
+class _Terminated(KeyboardInterrupt):
+    """A build server cancelled the job: leave as after Ctrl-C, with workers stopped and temporary files removed."""
+
+
+def _terminate(_signal: int, _frame: object) -> None:
+    raise _Terminated
 
 
 def _complain(message: str, code: int) -> int:

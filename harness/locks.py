@@ -14,7 +14,7 @@ from types import ModuleType
 from .errors import InfrastructureError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Held:
     """A lock that this process has."""
 
@@ -22,15 +22,15 @@ class Held:
     descriptor: int
 
 
-_descriptors: set[int] = set()
-"""Of the locks that this process has."""
+_held: dict[int, Held] = {}
+"""The locks that this process has, by descriptor; a number may be given again after a fork."""
 
 
 def _forget_inherited() -> None:
     """In a forked child: a lock must end with the process that took it, not with the last of its workers."""
-    for descriptor in _descriptors:
+    for descriptor in _held:
         os.close(descriptor)
-    _descriptors.clear()
+    _held.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -62,19 +62,19 @@ def _take(path: Path, operation: int) -> Held | None:
             if not _flock(descriptor, operation, path):
                 return None
             if _is_at(descriptor, path):  # else whoever had the lock removed the file, and another counts now
-                _descriptors.add(descriptor)
-                return Held(path, descriptor)
+                _held[descriptor] = Held(path, descriptor)
+                return _held[descriptor]
         finally:
-            if descriptor not in _descriptors:
+            if descriptor not in _held:
                 os.close(descriptor)
 
 
 def release(held: Held) -> None:
-    """Let go."""
-    if held.descriptor in _descriptors:
+    """Let go of a lock that this process took; one that its parent took stays the parent's."""
+    if _held.get(held.descriptor) is held:
         with suppress(OSError):
             held.path.unlink()
-        _descriptors.remove(held.descriptor)
+        del _held[held.descriptor]
         os.close(held.descriptor)
 
 

@@ -139,7 +139,7 @@ def _candidate(
 ) -> Candidate:
     """Everything measured about one candidate."""
     spec = pool.spec
-    return Candidate(
+    candidate = Candidate(
         id=spec.id,
         model=spec.model,
         defense=spec.defense_name,
@@ -148,6 +148,8 @@ def _candidate(
         utility=_utility(pool, setting),
         attacks=tuple(evaluate(named, pool, setting, judge, files) for named in attacks),
     )
+    pool.forget()
+    return candidate
 
 
 def _claim(pool: Pool, models: int) -> PrivacyClaim | None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from .events import Observer, StepAdvanced, StepFinished, StepStarted
 from .protocols import Defense, Measure, Model, Recipe, Trained
-from .provenance import package_versions
+from .provenance import training_packages
 from .seeds import derive, generator
 from .store import Store, key_of
 from .types import (
@@ -34,7 +34,7 @@ from .view import softmax
 
 STEP = "train"
 VERSION = 1
-_MODELS_IN_MEMORY = 16
+_MODELS_IN_MEMORY = 4
 
 BLOCK = 64
 """Models that one process trains at a time while others do other blocks; in no key."""
@@ -105,9 +105,18 @@ class Pool:
         """
         if measure not in self._measured:
             labels = self._dataset.y[self._audited]
-            columns = [measure(self.released(k), labels).astype(np.float32) for k in range(len(self.keys))]
-            self._measured[measure] = np.stack(columns)
+            first = measure(self.released(0), labels)
+            kept = np.empty((len(self.keys), *first.shape), dtype=np.float32)
+            kept[0] = first
+            for k in range(1, len(self.keys)):
+                kept[k] = measure(self.released(k), labels)
+            self._measured[measure] = kept
         return self._measured[measure]
+
+    def forget(self) -> None:
+        """Let go of models and signals; whatever is asked for again is read again."""
+        self._measured.clear()
+        self._load.cache_clear()
 
     def mechanism(self, k: int) -> DPMechanism | None:
         """What the training of model k did for a formal claim, as counted while it trained."""
@@ -175,7 +184,7 @@ def train_pool(spec: CandidateSpec, data: tuple[Dataset, Split], store: Store, s
         InfrastructureError: the disk failed.
     """
     dataset, split = data
-    seeds = [derive(seed, "train", k) for k in range(split.models)]
+    seeds = [derive(seed, "train", k, *_stream(spec)) for k in range(split.models)]
     keys = [_key(spec, dataset, split.rows(k), seeds[k]) for k in range(split.models)]
     missing = [k for k, key in enumerate(keys) if store.find(STEP, key) is None]
     step = f"train {spec.id}"
@@ -192,6 +201,17 @@ def train_pool(spec: CandidateSpec, data: tuple[Dataset, Split], store: Store, s
             observe(StepAdvanced(step))
     observe(StepFinished(step, ""))
     return Pool(spec, data, {key: store.root / STEP / key for key in keys}, seed)
+
+
+def _stream(spec: CandidateSpec) -> tuple[str, ...]:
+    """Tells candidates apart in seeds, where training is private.
+
+    Two candidates with the same noise would give it away together: the difference of their steps holds none.
+    """
+    parameters = dict(spec.defense.training_parameters())
+    if not parameters:
+        return ()
+    return (key_of("stream", 1, {"recipe": spec.recipe_identity.parameters, "defense": parameters}),)
 
 
 def _train(
@@ -213,7 +233,7 @@ def _key(spec: CandidateSpec, dataset: Dataset, rows: Ints, seed: int) -> str:
             "data": dataset.sha256,
             "rows": sha256_of(rows),
             "seed": seed,
-            "packages": package_versions(),
+            "packages": training_packages(spec.recipe.framework),
         },
     )
 

@@ -15,6 +15,7 @@ from .types import Dataset, Split
 PACKAGES = (
     "adversarial-robustness-toolbox",
     "dp-accounting",
+    "keras",
     "mlflow",
     "numpy",
     "opacus",
@@ -24,6 +25,13 @@ PACKAGES = (
     "tensorflow-privacy",
     "torch",
 )
+
+_EVERYWHERE = ("dp-accounting", "numpy", "scipy")
+_TRAINING_PACKAGES = {
+    "torch": (*_EVERYWHERE, "opacus", "torch"),
+    "keras": (*_EVERYWHERE, "keras", "tensorflow", "tensorflow-privacy"),
+    "sklearn": (*_EVERYWHERE, "scikit-learn"),
+}
 
 
 def collect(dataset: Dataset, split: Split, seed: int) -> Provenance:
@@ -57,6 +65,12 @@ def collect(dataset: Dataset, split: Split, seed: int) -> Provenance:
 def package_versions() -> dict[str, str]:
     """Versions of the installed packages that results depend on."""
     return {name: found for name in PACKAGES if (found := _version(name)) is not None}
+
+
+def training_packages(framework: str) -> dict[str, str]:
+    """Versions of the packages that change a model of a framework; all of them where the framework is not ours."""
+    used = _TRAINING_PACKAGES.get(framework, PACKAGES)
+    return {name: found for name, found in package_versions().items() if name in used}
 
 
 def package_version() -> str:

@@ -83,6 +83,10 @@ class Curve:
         tp, fp = (np.vstack([rest, total[-1:]]) for rest, total in zip(left, (self.fp, self.tp), strict=True))
         return Curve(tp, fp)
 
+    def mixed(self) -> Bools:
+        """Whether a repetition holds members and non-members: bool (r,). Where not, no rate or area has a meaning."""
+        return np.asarray((self.tp[-1] > 0) & (self.fp[-1] > 0))
+
     def auc(self) -> Float64:
         """Area under the ROC (r,); ties count one half, as in the Mann-Whitney statistic."""
         # twice the sum of the trapezia (fp[i] - fp[i-1]) (tp[i] + tp[i-1]) / 2, whose diagonal terms cancel

@@ -5,6 +5,10 @@ therefore resamples both sides (Owen 2007, "The pigeonhole bootstrap", Ann. Appl
 complementary models with replacement, and records with replacement, the same resampled records for every target.
 It is slightly conservative. Records resampled k times enter the ROC with weight k, so no repetition sorts anything,
 and `roc.Blocks` spares most of the adding up.
+
+Where an attack scores a few records only, those of one target may be members only or non-members only. Such a target
+has no ROC. It is left out of the mean, in the point values for good and in a repetition where the resampled records of
+the target are such; the other targets' weights are scaled up. A repetition in which no target is left is dropped.
 """
 
 from __future__ import annotations
@@ -17,7 +21,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .roc import Blocks, Excerpts, Halves, RocOrder, Weights, crossed_fpr, split_advantage
+from .errors import NotApplicable
+from .roc import Blocks, Curve, Excerpts, Halves, RocOrder, Weights, crossed_fpr, split_advantage
 from .seeds import generator
 from .types import Bools, Estimate, Float64, Ints, Over, ScoreTable
 
@@ -94,11 +99,20 @@ def share_interval(share: float, draws: Float64, level: float, records: int) -> 
 
 
 class CrossedStatistic:
-    """A per-target statistic, averaged over targets, with its crossed bootstrap; see the module docstring."""
+    """A per-target statistic, averaged over targets, with its crossed bootstrap; see the module docstring.
+
+    Attributes:
+        table: scores of the targets that have both members and non-members among their scored records.
+        resampling: of the bootstrap.
+    """
 
     def __init__(self, table: ScoreTable, resampling: Resampling) -> None:
-        """Sort every target once."""
-        self.table = table
+        """Sort every target once.
+
+        Raises:
+            NotApplicable: the scored records of each target are members only, or non-members only.
+        """
+        self.table = table = _with_both_classes(table)
         self.resampling = resampling
         self.orders = [
             RocOrder.of(scores, member, scored)
@@ -112,29 +126,40 @@ class CrossedStatistic:
         """Point values and bootstrap draws of every membership metric, by name.
 
         Names: `auc`, `advantage`, for each `f` in `fprs`: `tpr_at_fpr_{f}`, `realised_fpr_at_fpr_{f}`, and for each
-        `f` in `fnrs`: `tnr_at_fnr_{f}`. Points rest on single records, draws on blocks of them (see `roc`): the same
+        `f` in `fnrs`: `tnr_at_fnr_{f}`; one that no target defines is left out. Draws (r',) are fewer than the
+        resamples where some were dropped. Points rest on single records, draws on blocks of them (see `roc`): the same
         for rates at a rate, some 130 thresholds to choose from for the advantage, and for the AUC a difference that
         is added again as far as the point value has it.
         """
         merged = self._merged((max(fprs, default=0.0), max(fnrs, default=0.0)), quantiles=128)
         points = _by_name([_measures(Excerpts(h, h, h), fprs, fnrs) for h in self.exact])
+        points = {name: values for name, values in points.items() if not np.isnan(values).all()}
         chunks = [
             _by_name([_measures(blocks.curves(weights), fprs, fnrs) for blocks in merged])
             for weights in record_weights(len(self.half), self.resampling)
         ]
         draws = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in points}  # each (r, t)
-        merged_auc = [h.whole.at(b.ends[b.middle]).auc() for h, b in zip(self.exact, merged, strict=True)]
-        draws["auc"] = np.clip(draws["auc"] + points["auc"] - np.transpose(merged_auc), 0, 1)
+        draws["auc"] = self._shifted(draws["auc"], merged)
         shares = self._shares()
         return (
-            {name: float(values.mean()) for name, values in points.items()},
-            {name: (values * shares).sum(axis=1) for name, values in draws.items()},
+            {name: float(np.nanmean(values)) for name, values in points.items()},
+            {name: _over_targets(values, shares) for name, values in draws.items()},
         )
+
+    def auc(self) -> tuple[float, Float64]:
+        """Point value and draws (r',) of the AUC, as in `draws`: for many resamples and no other metric."""
+        merged = self._merged((0.0, 0.0), quantiles=128)
+        chunks = [
+            np.stack([_area(blocks.curves(weights).middle.whole) for blocks in merged], axis=1)
+            for weights in record_weights(len(self.half), self.resampling)
+        ]
+        draws = self._shifted(np.concatenate(chunks), merged)
+        return float(np.mean([h.whole.auc() for h in self.exact])), _over_targets(draws, self._shares())
 
     def per_target(
         self, weights: Weights, half: Bools, fprs: Sequence[float], fnrs: Sequence[float] = ()
     ) -> dict[str, Float64]:
-        """Every metric for every repetition and target, on single records: float64 (r, t) by name.
+        """Every metric for every repetition and target, on single records: float64 (r, t) by name, NaN where undefined.
 
         Args:
             weights: of the records, (n, r).
@@ -156,10 +181,11 @@ class CrossedStatistic:
         points = [h.whole.at(b.ends).tprs_at(grid) for h, b in zip(self.exact, merged, strict=True)]
         left_out = mean - np.mean(points, axis=0)  # (g, 1)
         chunks = [
-            np.stack([blocks.whole(weights).tprs_at(grid) for blocks in merged], axis=1)
+            np.stack([_tprs(blocks.whole(weights), grid) for blocks in merged], axis=2)
             for weights in record_weights(len(self.half), self.resampling)
         ]
-        draws = np.einsum("gtr,rt->gr", np.concatenate(chunks, axis=2), self._shares()) + left_out
+        shares = self._shares()
+        draws = np.stack([_over_targets(tprs, shares) for tprs in np.concatenate(chunks, axis=1)]) + left_out
         tails = [(1 - self.resampling.level) / 2, (1 + self.resampling.level) / 2]
         low, high = np.quantile(draws.clip(0, 1), tails, axis=1)
         mean = mean[:, 0]
@@ -171,10 +197,39 @@ class CrossedStatistic:
             for order, halves in zip(self.orders, self.exact, strict=True)
         ]
 
+    def _shifted(self, draws: Float64, merged: Sequence[Blocks]) -> Float64:
+        """Draws (r, t) of the AUC with what merging took from each target's added again."""
+        lost = [h.whole.auc() - h.whole.at(b.ends[b.middle]).auc() for h, b in zip(self.exact, merged, strict=True)]
+        return np.clip(draws + np.transpose(lost), 0, 1)
+
     def _shares(self) -> Float64:
         """Weights of the models: (r, t)."""
         rng = generator(self.resampling.seed, "resample models")
         return model_weights(rng, self.resampling.resamples, self.table.targets)
+
+
+def _with_both_classes(table: ScoreTable) -> ScoreTable:
+    """The rows of `table` whose scored records are neither all members nor all non-members."""
+    mixed = (table.scored & table.member).any(axis=1) & (table.scored & ~table.member).any(axis=1)
+    if not mixed.any():
+        raise NotApplicable("no target has both members and non-members among the records that the attack scored")
+    return ScoreTable(table.targets[mixed], table.scores[mixed], table.member[mixed], table.scored[mixed])
+
+
+def _over_targets(values: Float64, shares: Float64) -> Float64:
+    """Mean over targets of `values` (r, t) by `shares` (r, t), without those that are NaN and rows with no others."""
+    held = np.where(np.isnan(values), 0.0, shares)
+    total = held.sum(axis=1)
+    kept = total > 0
+    return np.asarray((np.nan_to_num(values) * held).sum(axis=1)[kept] / total[kept])
+
+
+def _area(curve: Curve) -> Float64:
+    return np.where(curve.mixed(), curve.auc(), np.nan)
+
+
+def _tprs(curve: Curve, grid: Float64) -> Float64:
+    return np.where(curve.mixed(), curve.tprs_at(grid), np.nan)
 
 
 def _by_name(targets: Sequence[Mapping[str, Float64]]) -> dict[str, Float64]:
@@ -183,15 +238,20 @@ def _by_name(targets: Sequence[Mapping[str, Float64]]) -> dict[str, Float64]:
 
 
 def _measures(curves: Excerpts, fprs: Sequence[float], fnrs: Sequence[float]) -> dict[str, Float64]:
-    """Every metric of one target for every repetition: (r,) by name."""
+    """Every metric of one target for every repetition: (r,) by name, NaN where its records are of one class."""
     high, middle, low = curves.high, curves.middle, curves.low
-    found = {"auc": middle.whole.auc(), "advantage": split_advantage(middle.first, middle.second)}
+    whole = {"auc": middle.whole.auc()}
+    crossed = {"advantage": split_advantage(middle.first, middle.second)}  # on each half, so both need both classes
     for fpr in fprs:
-        found[f"tpr_at_fpr_{fpr:g}"] = high.whole.tpr_at(fpr)
-        found[f"realised_fpr_at_fpr_{fpr:g}"] = crossed_fpr(high.first, high.second, fpr)
+        whole[f"tpr_at_fpr_{fpr:g}"] = high.whole.tpr_at(fpr)
+        crossed[f"realised_fpr_at_fpr_{fpr:g}"] = crossed_fpr(high.first, high.second, fpr)
     for fnr in fnrs:
-        found[f"tnr_at_fnr_{fnr:g}"] = low.whole.tnr_at(fnr)
-    return found
+        whole[f"tnr_at_fnr_{fnr:g}"] = low.whole.tnr_at(fnr)
+    in_all, in_halves = middle.whole.mixed(), middle.first.mixed() & middle.second.mixed()
+    return {
+        **{name: np.where(in_all, values, np.nan) for name, values in whole.items()},
+        **{name: np.where(in_halves, values, np.nan) for name, values in crossed.items()},
+    }
 
 
 def crossed_mean(

@@ -126,7 +126,10 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class ObservedSampling:
-    """How batches were really drawn: steps and passes are counted while training, not read from the configuration.
+    """How batches were drawn, as training counted.
+
+    Steps are counted, and under Poisson sampling the records that joined, which must agree with the rate
+    (`accounting.observed_poisson`).
 
     Attributes:
         sampler: `poisson` (every record joins every batch by its own coin) or `shuffled` (every record exactly once

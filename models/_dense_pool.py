@@ -56,9 +56,9 @@ class Task:
     seeds: tuple[int, ...]
     halt: Halt
 
-    def generators(self, stream: str, device: str = "cpu") -> list[torch.Generator]:
+    def generators(self, stream: str) -> list[torch.Generator]:
         """A generator for each model, on the stream of that name."""
-        return [torch.Generator(device).manual_seed(derive(seed, stream)) for seed in self.seeds]
+        return [torch.Generator().manual_seed(derive(seed, stream)) for seed in self.seeds]
 
 
 def fit_pool(
@@ -69,22 +69,23 @@ def fit_pool(
         yield model
 
 
-def plain_descent(recipe: DenseRecipe, task: Task) -> None:
+def plain_descent(recipe: DenseRecipe, task: Task) -> list[None]:
     """Minibatch descent on the mean cross-entropy, the records of each model in a new order each epoch."""
     stack, update = task.stack, update_of(recipe, task.stack)
     shuffles = task.generators("batches")
     n = task.rows.shape[1]
     for _ in range(recipe.epochs):
-        task.halt.check()
         order = torch.stack([torch.randperm(n, generator=own) for own in shuffles]).to(task.rows.device)
         drawn = torch.gather(task.rows, 1, order)
         labels = task.labels[drawn]
         for start in range(0, n, recipe.batch_size):
+            task.halt.check()
             batch = slice(start, start + recipe.batch_size)
             logits = stack.forward(task.records, drawn[:, batch])
             deltas = stack.backward(logits, labels[:, batch], 1 / logits.shape[1])
             stack.accumulate(deltas, update.keep)
             update.step()
+    return [None] * len(task.seeds)
 
 
 def chunked(recipe: DenseRecipe, data: TrainingData, rows: Sequence[Ints], seeds: Sequence[int]) -> list[Chunk]:
@@ -98,9 +99,9 @@ def chunked(recipe: DenseRecipe, data: TrainingData, rows: Sequence[Ints], seeds
 
 
 def trained(
-    recipe: DenseRecipe, data: TrainingData, chunks: Sequence[Chunk], descend: Callable[[Task], R]
+    recipe: DenseRecipe, data: TrainingData, chunks: Sequence[Chunk], descend: Callable[[Task], Sequence[R]]
 ) -> Iterator[tuple[TorchModel, R]]:
-    """Yield each model of `chunks`, in order, with what `descend` returned for its chunk."""
+    """Yield each model of `chunks`, in order, with what `descend` returned for it."""
     device = best_device()
     records = _records(data, recipe.dtype).to(device)
     labels = _tensor(data.y).to(device)
@@ -109,9 +110,10 @@ def trained(
         modules = [recipe.untrained(data.shape, data.n_classes, seed) for seed in chunk.seeds]
         stack = DenseStack(modules, recipe.dtype, device)
         rows = torch.from_numpy(np.stack(chunk.rows)).to(device)
-        result = descend(Task(stack, records, labels, rows, chunk.seeds, halt))
+        results = descend(Task(stack, records, labels, rows, chunk.seeds, halt))
         stack.copy_into(modules)
-        return [(TorchModel(module, data.shape, data.n_classes), result) for module in modules]
+        models = [TorchModel(module, data.shape, data.n_classes) for module in modules]
+        return list(zip(models, results, strict=True))
 
     with one_thread():
         for models in in_order(work, chunks, cores() if device.type == "cpu" else 1):

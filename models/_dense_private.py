@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from ..harness.accounting import observed_poisson
 from ..harness.types import GradientNoise, Ints, ObservedSampling, TrainingData
 from ._dense import DenseStack
 from ._dense_pool import DenseRecipe, Task, chunked, trained
@@ -26,9 +27,8 @@ from ._torch import TorchModel
 from ._updates import update_of
 
 _TINY = 1e-6  # as in Opacus: keeps the clipping factor finite
-_EXCEEDED = 1e-9
+_EXCEEDED = 1e-12
 _PADDED_TO = 16
-_STEPS_BETWEEN_CHECKS = 50
 
 
 def fit_private_pool(
@@ -40,22 +40,21 @@ def fit_private_pool(
     )
 
 
-def private_descent(recipe: DenseRecipe, task: Task, noise: GradientNoise) -> ObservedSampling:
-    """Train a stack by DP-SGD; return the sampling that was observed."""
+def private_descent(recipe: DenseRecipe, task: Task, noise: GradientNoise) -> list[ObservedSampling]:
+    """Train a stack by DP-SGD; return the sampling that was observed for each model."""
     stack, update = task.stack, update_of(recipe, task.stack)
-    noises = task.generators("noise", task.rows.device.type)
+    noises = task.generators("noise")
     expected = noise.sample_rate * task.rows.shape[1]
-    taken = 0
+    taken, drawn = 0, torch.zeros(len(task.seeds))
     for chosen, joined in poisson_batches(task, noise):
-        if taken % _STEPS_BETWEEN_CHECKS == 0:
-            task.halt.check()
+        task.halt.check()
         deltas = stack.backward(stack.forward(task.records, chosen), task.labels[chosen], 1.0)
         clip(stack, deltas, joined / expected, noise.max_grad_norm)
         stack.accumulate(deltas, update.keep)
         add_noise(stack, noise.noise_multiplier * noise.max_grad_norm / expected, noises)
         update.step()
-        taken += 1
-    return ObservedSampling("poisson", noise.sample_rate, taken, taken * noise.sample_rate)
+        taken, drawn = taken + 1, drawn + joined.sum(dim=1).cpu()
+    return [observed_poisson(noise.sample_rate, taken, task.rows.shape[1], float(count)) for count in drawn]
 
 
 def poisson_batches(task: Task, noise: GradientNoise) -> Iterator[tuple[Tensor, Tensor]]:
@@ -76,7 +75,7 @@ def poisson_batches(task: Task, noise: GradientNoise) -> Iterator[tuple[Tensor, 
 
 
 def _padded(n: int, rate: float) -> int:
-    """A batch size that a Poisson batch of `n` records exceeds with a probability of at most 1e-9."""
+    """A batch size that a Poisson batch of `n` records exceeds with a probability of at most 1e-12."""
     from scipy.stats import binom
 
     least = int(binom.isf(_EXCEEDED, n, rate)) if rate < 1 else n
@@ -99,5 +98,5 @@ def add_noise(stack: DenseStack, deviation: float, generators: Sequence[torch.Ge
     for model, own in enumerate(generators):
         for weight, bias in stack.layer_slopes(model):
             for slope in (weight.T, bias):
-                drawn = torch.empty(slope.shape, device=slope.device).normal_(generator=own)
-                slope.add_(drawn, alpha=deviation)
+                drawn = torch.empty(slope.shape).normal_(generator=own)  # on the CPU: the same on every device
+                slope.add_(drawn.to(slope.device), alpha=deviation)

@@ -1,4 +1,4 @@
-"""Pools of any torch module without batch statistics.
+"""Pools of any torch module without batch statistics and without randomness of its own.
 
 On a CPU a model at a time on each core: there, batched weights turn convolutions into grouped ones, which ran two to
 three times slower than the plain loop. On a CUDA device, where launching operations takes the time, all models of a
@@ -17,7 +17,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from ..harness.seeds import derive
 from ..harness.types import Ints, TrainingData
 from ._chunks import CUDA_BUDGET, Chunk, chunk_size, chunks_of
-from ._torch import TorchModel, TorchRecipe, best_device, fit_by, one_thread, plain_loop, without_batch_norm
+from ._torch import TorchModel, TorchRecipe, best_device, checked, fit_by, one_thread, plain_loop
 from ._updates import update_of
 from ._workers import Halt, cores, in_order
 
@@ -28,9 +28,9 @@ def fit_pool(
     """Yield plainly trained models, in order.
 
     Raises:
-        UsageError: the module normalises over the batch.
+        UsageError: the module normalises over the batch, or draws random numbers.
     """
-    fresh = without_batch_norm(recipe.untrained(data.shape, data.n_classes, seed=0))
+    fresh = checked(recipe.untrained(data.shape, data.n_classes, seed=0))
     if best_device().type == "cpu":
         return _one_at_a_time(recipe, data, rows, seeds)
     size = 12 * sum(parameter.numel() for parameter in fresh.parameters())

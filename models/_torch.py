@@ -33,6 +33,7 @@ Loop = Callable[[nn.Module, Tensor, Tensor], None]
 """Trains a module in place on records (n, *shape) and labels (n,)."""
 
 FILE = "model.safetensors"
+_AT_ONCE = 1024  # a convolutional network needs some 100 kB a record while it answers
 DEVICE_VARIABLE = "PRIVASSAY_DEVICE"
 _GLOBAL_GENERATOR = threading.Lock()  # torch initialises modules from one generator, which workers share
 
@@ -82,9 +83,12 @@ class TorchModel:
         self.n_classes = n_classes
 
     def logits(self, x: Float32) -> Float32:
-        """Raw scores: float32 (n, classes)."""
+        """Raw scores: float32 (n, classes), worked out for `_AT_ONCE` records at a time."""
+        scores = np.empty((len(x), self.n_classes), dtype=np.float32)
         with one_thread(), torch.inference_mode():
-            scores: Float32 = self.module(torch.tensor(x)).numpy()
+            for start in range(0, len(x), _AT_ONCE):
+                part = slice(start, start + _AT_ONCE)
+                scores[part] = self.module(torch.tensor(x[part])).numpy()
         return scores
 
     def class_gradient(self, x: Float32, labels: Ints) -> Float32:
@@ -118,18 +122,24 @@ def first_weights(seed: int) -> Iterator[None]:
         yield
 
 
-def without_batch_norm(module: nn.Module) -> nn.Module:
+def checked(module: nn.Module) -> nn.Module:
     """Return `module`, or refuse it.
 
     Raises:
-        UsageError: it normalises over the batch.
+        UsageError: it normalises over the batch, or draws random numbers while it trains.
     """
     for name, part in module.named_modules():
+        where = f"layer {name or 'module'!r} is {type(part).__name__}"
         if isinstance(part, nn.modules.batchnorm._BatchNorm):
             raise UsageError(
-                f"layer {name or 'module'!r} is {type(part).__name__}: its statistics mix the records of a batch, so "
-                "models of a pool cannot be trained together and no record has a gradient of its own; use "
-                f"GroupNorm, e.g. torch.nn.GroupNorm(1, {part.num_features})"
+                f"{where}: its statistics mix the records of a batch, so models of a pool cannot be trained together "
+                "and no record has a gradient of its own; use GroupNorm, e.g. "
+                f"torch.nn.GroupNorm(1, {part.num_features})"
+            )
+        if isinstance(part, nn.modules.dropout._DropoutNd):
+            raise UsageError(
+                f"{where}: it draws from torch's one global generator, which the models of a pool share, so no seed "
+                "repeats a model; use weight_decay instead"
             )
     return module
 
@@ -154,7 +164,7 @@ def optimizer_of(recipe: TorchRecipe, module: nn.Module) -> torch.optim.Optimize
 
 def fit_by(loop: Loop, recipe: TorchRecipe, data: TrainingData, rows: Ints, seed: int) -> TorchModel:
     """Build the module, let `loop` train it on `rows` of `data`, and return the model."""
-    module = recipe.untrained(data.shape, data.n_classes, seed)
+    module = checked(recipe.untrained(data.shape, data.n_classes, seed))
     # Indexing by rows copies: the tensors never share memory with the caller's arrays.
     x, y = torch.from_numpy(data.x[rows]), torch.from_numpy(data.y[rows])
     with one_thread():
@@ -169,8 +179,8 @@ def plain_loop(recipe: TorchRecipe, seed: int, halt: Halt) -> Loop:
         optimizer = recipe.optimizer_for(module)
         generator = torch.Generator().manual_seed(derive(seed, "batches"))
         for _ in range(recipe.epochs):
-            halt.check()
             for batch in torch.split(torch.randperm(len(y), generator=generator), recipe.batch_size):
+                halt.check()
                 optimizer.zero_grad()
                 torch.autograd.backward(nn.functional.cross_entropy(module(x[batch]), y[batch]))
                 optimizer.step()

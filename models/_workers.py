@@ -48,23 +48,33 @@ def cores() -> int:
 def in_order(work: Callable[[T, Halt], R], items: Sequence[T], workers: int) -> Iterator[R]:
     """Yield `work(item, halt)` for each item, in order, on `workers` threads.
 
-    At most 2 x `workers` results exist at a time. When the consumer leaves, or anything fails, the workers stop.
+    At most `workers` + 1 results exist at a time. When the consumer leaves, or anything fails, the workers stop at
+    their next step; what failed first is raised.
     """
     if workers == 1 or len(items) == 1:
         for item in items:
             yield work(item, Halt())
         return
-    halt = Halt()
+    halt, failures = Halt(), list[BaseException]()
+
+    def guarded(item: T) -> R:
+        try:
+            return work(item, halt)
+        except BaseException as error:
+            failures.append(error)
+            halt.now()  # the results of the others will not be asked for
+            raise
+
     waiting = iter(items)
+    running: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers) as executor:
         try:
-            running: deque[Future[R]] = deque(
-                executor.submit(work, item, halt) for item in islice(waiting, 2 * workers)
-            )
+            running.extend(executor.submit(guarded, item) for item in islice(waiting, workers))
             while running:
-                result = running.popleft().result()
-                running.extend(executor.submit(work, item, halt) for item in islice(waiting, 1))
-                yield result
+                running.extend(executor.submit(guarded, item) for item in islice(waiting, 1))
+                yield running.popleft().result()
+        except Stopped:
+            raise failures[0] from None
         finally:
             halt.now()
             executor.shutdown(wait=True, cancel_futures=True)

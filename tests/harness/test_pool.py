@@ -10,6 +10,7 @@ from privassay.harness import catalog
 from privassay.harness.accounting import dp_sgd_claim
 from privassay.harness.events import StepAdvanced, StepFinished, StepStarted, ignore
 from privassay.harness.pool import train_pool
+from privassay.harness.provenance import package_versions, training_packages
 from privassay.harness.splits import paired_halves
 from privassay.harness.store import META, Store
 from privassay.models.torch_mlp import TorchMLP
@@ -91,10 +92,11 @@ def changed_labels(dataset):
         lambda w: {"dataset": dataclasses.replace(w.dataset, bounds=(-1.0, 1.0))},
         lambda w: {"split": paired_halves(w.dataset, 4, 200, seed=5)},
         lambda w: {"made": spec(dataclasses.replace(QUICK, epochs=2))},
+        lambda w: {"made": spec(dataclasses.replace(QUICK, dtype="bfloat16"))},
         lambda w: {"made": edited(spec())},
         lambda w: {"made": spec(defense=DPSGD(epochs=1, target_delta=1e-3))},
     ],
-    ids=["seed", "data", "bounds", "split", "recipe", "code", "defence"],
+    ids=["seed", "data", "bounds", "split", "recipe", "arithmetic", "code", "defence"],
 )
 def test_whatever_changes_the_model_changes_the_key(where, change):
     first, _ = train(where)
@@ -105,17 +107,46 @@ def test_whatever_changes_the_model_changes_the_key(where, change):
 
 def test_another_version_of_a_package_trains_anew(where, monkeypatch):
     train(where)
-    monkeypatch.setattr("privassay.harness.pool.package_versions", lambda: {"torch": "0"})
+    monkeypatch.setattr("privassay.harness.pool.training_packages", lambda framework: {"torch": "0"})
     assert train(where)[1] == 0
 
 
-@pytest.mark.parametrize("change", [{"target_epsilon": 4.0}, {"max_grad_norm": 0.5}, {"target_delta": 1e-4}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"target_epsilon": 4.0},
+        {"target_epsilon": None, "noise_multiplier": 1.0},
+        {"max_grad_norm": 0.5},
+        {"target_delta": 1e-4},
+    ],
+)
 def test_every_defence_parameter_is_in_the_key(where, change):
     defense = DPSGD(epochs=1, target_delta=1e-3)
     first, _ = train(where, spec(defense=defense))
     second, found = train(where, spec(defense=dataclasses.replace(defense, **change)))
     assert found == 0
     assert not set(first.keys) & set(second.keys)
+
+
+def test_private_candidates_share_no_noise(where):
+    # One step on all records from the same first weights: what two candidates share would show in their difference.
+    recipe = dataclasses.replace(QUICK, hidden=(), batch_size=100, momentum=0.0)
+    first, second = (
+        spec(
+            recipe,
+            DPSGD(None, noise_multiplier=sigma, max_grad_norm=1.0, epochs=1, target_delta=1e-3, learning_rate=1.0),
+        )
+        for sigma in (20.0, 40.0)
+    )
+    pools = [train(where, made)[0] for made in (first, second)]
+    weights = [np.concatenate([p.numpy().ravel() for p in pool.model(0).module.parameters()]) for pool in pools]
+    assert abs(np.corrcoef(weights)[0, 1]) < 5 / np.sqrt(len(weights[0]))
+
+
+def test_packages_of_other_frameworks_are_in_no_key():
+    assert {"torch", "numpy"} <= set(training_packages("torch"))
+    assert not {"mlflow", "tensorflow", "scikit-learn"} & set(training_packages("torch"))
+    assert set(training_packages("a third party's")) == set(package_versions())
 
 
 def test_mechanism_survives_the_store(where):

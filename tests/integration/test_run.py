@@ -202,24 +202,53 @@ def test_output_folder_in_the_way(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_interrupt_keeps_what_was_finished(tmp_path):
-    experiment = write(tmp_path, pool__models=40, models__mlp__epochs=200)
-    out = tmp_path / "out"
-    process = subprocess.Popen(
-        [*PRIVASSAY, "run", str(experiment), "--out", str(out)], stderr=subprocess.PIPE, text=True, cwd=tmp_path
-    )
+def stopped_while_training(experiment, out, with_signal):
+    """Exit code and stderr of a run that got a signal once two models were in the store."""
+    command = [*PRIVASSAY, "run", str(experiment), "--out", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=out.parent)
     deadline = time.monotonic() + 100
     while len(list(out.glob("store/train/*/meta.json"))) < 2:
         assert time.monotonic() < deadline
         assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+        time.sleep(0.01)
+    process.send_signal(with_signal)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == cli.INTERRUPTED
-    assert "interrupted" in errors.splitlines()[-1]
+    return process.returncode, errors
+
+
+@pytest.mark.parametrize(
+    ("with_signal", "code", "word"),
+    [(signal.SIGINT, cli.INTERRUPTED, "interrupted"), (signal.SIGTERM, cli.TERMINATED, "terminated")],
+)
+def test_a_stopped_run_keeps_what_was_finished(tmp_path, with_signal, code, word):
+    experiment = write(tmp_path, pool__models=40, models__mlp__epochs=200)
+    out = tmp_path / "out"
+    found, errors = stopped_while_training(experiment, out, with_signal)
+    assert found == code
+    assert word in errors.splitlines()[-1]
     assert "Traceback" not in errors
     assert len(list(out.glob("store/train/*/meta.json"))) >= 2
     assert not (out / "evidence.json").exists()
+
+
+def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(tmp_path):
+    experiment = write(tmp_path, pool__models=24, models__mlp__epochs=100, attacks={"loss": {}, "lira": {}})
+    code, _ = stopped_while_training(experiment, tmp_path / "killed", signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    finished = written(tmp_path / "killed" / "store")
+    assert finished
+    for out in ("killed", "whole"):
+        done = run_process("run", experiment, "--out", tmp_path / out, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    again = written(tmp_path / "killed" / "store")
+    assert {path: again[path] for path in finished} == finished  # nothing that was finished was done again
+    logits = [sorted((tmp_path / out / "store").glob("train/*/logits.npy")) for out in ("killed", "whole")]
+    assert len(logits[0]) == 24 + 8  # and those of the planted control
+    for one, other in zip(*logits, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+    restricted = [(tmp_path / out / "restricted").rglob("*.npz") for out in ("killed", "whole")]
+    for one, other in zip(*map(sorted, restricted), strict=True):
+        assert one.read_bytes() == other.read_bytes()
 
 
 PLUGIN = '''

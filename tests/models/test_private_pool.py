@@ -8,6 +8,7 @@ import torch
 from privassay.defenses import _dpsgd_torch
 from privassay.defenses.dp_sgd import DPSGD
 from privassay.harness.accounting import dp_sgd_claim
+from privassay.harness.errors import PrivassayError
 from privassay.harness.types import GradientNoise, TrainingData
 from privassay.models import _dense_private
 from privassay.models._dense import DenseStack
@@ -147,3 +148,23 @@ def test_sampling_is_observed_and_poisson(data, rows):
     assert sizes.mean() == pytest.approx(50, abs=1)
     assert sizes.var() == pytest.approx(200 * 0.25 * 0.75, rel=0.25)
     assert abs(np.corrcoef(sizes.T)[0, 1]) < 0.2
+
+
+def test_batches_that_are_not_drawn_at_the_stated_rate_support_no_claim(data, rows, monkeypatch):
+    def everyone(task, noise):
+        for _ in range(noise.steps):
+            yield task.rows, torch.ones(task.rows.shape)
+
+    monkeypatch.setattr(_dense_private, "poisson_batches", everyone)
+    with pytest.raises(PrivassayError, match="no claim can be made"):
+        list(defence(epochs=5).train(RECIPE, data, rows, [0, 1, 2]))
+    assert list(defence(batch_size=60).train(RECIPE, data, rows, [0, 1, 2]))  # rate 1: everyone is right
+
+
+def test_opacus_batches_that_are_not_drawn_at_the_stated_rate_support_no_claim(data, rows, monkeypatch):
+    def everyone(n, rate, steps, generator):
+        return [torch.arange(n)] * steps
+
+    monkeypatch.setattr(_dpsgd_torch, "poisson_batches", everyone)
+    with pytest.raises(PrivassayError, match="no claim can be made"):
+        _dpsgd_torch.train(RECIPE, data, rows[0], 0, defence(epochs=5))
