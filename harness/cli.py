@@ -268,7 +268,7 @@ def _add_gate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _add_store(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    store = commands.add_parser("store", help="look into the store of trained models and attacks, or free its space")
+    store = commands.add_parser("store", help="look into the store of models and attacks, or free its space")
     actions = store.add_subparsers(required=True, metavar="ACTION")
     listing = actions.add_parser("ls", help="what is in it, by step and candidate")
     prune = actions.add_parser(

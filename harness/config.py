@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from .errors import UsageError
 from .suite import Suite, suite_for
 from .yamlfile import parse_value, read_yaml, validate
+
+_LEAST_BEYOND = 2  # resamples beyond each end of an interval: with fewer it ends at the most extreme one
+_ROUNDING = 1e-9
 
 
 class _Section(BaseModel):
@@ -42,6 +46,14 @@ class MetricsSection(_Section):
             raise ValueError("must be distinct fractions between 0 and 1 (0.01 is 1 %)")
         return fprs
 
+    @model_validator(mode="after")
+    def _enough_resamples(self) -> Self:
+        tail = (1 - self.level) / 2
+        if self.resamples * tail < _LEAST_BEYOND - _ROUNDING:
+            least = math.ceil(_LEAST_BEYOND / tail - _ROUNDING)
+            raise ValueError(f"resamples={self.resamples}: must be at least {least} for level={self.level:g}")
+        return self
+
 
 def _empty_for_null(section: object) -> object:
     return {} if section is None else section
@@ -51,6 +63,7 @@ Component = Annotated[dict[str, Any], BeforeValidator(_empty_for_null)]
 """A component's name under `component` (default: the section's own key) and its parameters; `name:` alone is `{}`."""
 
 DEFAULT_PRIMARY = "stacked"
+"""Component of the attack that is the primary one where the experiment names none."""
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
 Name = Annotated[str, StringConstraints(pattern=_NAME)]
 
@@ -71,7 +84,7 @@ class ExperimentConfig(_Section):
     suite: Literal["auto"] | None = None
     """`auto`: besides `attacks`, the membership attacks that the number of reference models is worth."""
     primary: Name | None = None
-    """The membership attack that counts as the result, named before the run; `stacked` when absent and it is run."""
+    """The membership attack that counts as the result; when absent, the first whose component is `stacked`."""
     metrics: MetricsSection = MetricsSection()
     evaluation_classifier: Component = {"component": "sklearn_random_forest"}
     """Independent judge of model inversion: trained on all records, never attacked."""
@@ -96,7 +109,8 @@ class ExperimentConfig(_Section):
 
     def primary_attack(self) -> str | None:
         """Name of the primary attack, if there is one."""
-        return self.primary or (DEFAULT_PRIMARY if DEFAULT_PRIMARY in self.all_attacks() else None)
+        stacked = (k for k, section in self.all_attacks().items() if component_name(k, section) == DEFAULT_PRIMARY)
+        return self.primary or next(stacked, None)
 
     def candidate_pairs(self) -> list[tuple[str, str]]:
         """(model, defence) of every candidate, in order."""

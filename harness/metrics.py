@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from .stats import (
+    ON_HALVES,
     CrossedStatistic,
     Resampling,
     bootstrap_method,
@@ -44,24 +45,41 @@ def membership_metrics(table: ScoreTable, fprs: Sequence[float], resampling: Res
         table: scores of one attack.
         fprs: rates between 0 and 1 (fractions, not percent), false positive and false negative alike.
         resampling: level, repetitions and seed of the bootstrap.
+
+    Raises:
+        NotApplicable: no target has both members and non-members among its scored records. A target that has not, where
+            others have, is left out.
     """
-    outsiders, members = nonmember_records(table), member_records(table)
-    resolvable = _resolvable(fprs, table.scored & ~table.member)
-    missable = _resolvable(fprs, table.scored & table.member)
-    points, draws = CrossedStatistic(table, resampling).draws(resolvable, missable)
+    statistic = CrossedStatistic(table, resampling)
+    asked = statistic.table
+    resolvable = _resolvable(fprs, asked.scored & ~asked.member)
+    missable = _resolvable(fprs, asked.scored & asked.member)
+    points, draws = statistic.draws(resolvable, missable)
+    return {name: _estimate(name, value, draws[name], statistic) for name, value in points.items()}
+
+
+def auc_metric(table: ScoreTable, resampling: Resampling) -> Estimate:
+    """`auc` of `membership_metrics` alone, for intervals that need many resamples.
+
+    Raises:
+        NotApplicable: as `membership_metrics`.
+    """
+    statistic = CrossedStatistic(table, resampling)
+    return _estimate("auc", *statistic.auc(), statistic)
+
+
+def _estimate(name: str, value: float, draws: Float64, statistic: CrossedStatistic) -> Estimate:
+    """A membership metric with its interval and how that was made."""
+    table, resampling = statistic.table, statistic.resampling
+    if name == "advantage":
+        low, high = percentile_interval(value, draws, resampling.level)
+    else:
+        rests_on = nonmember_records(table) if name.startswith(("realised", "tnr")) else member_records(table)
+        low, high = share_interval(value, draws, resampling.level, rests_on)
     records = int(table.scored.any(axis=0).sum())
     method = bootstrap_method(table.targets, records, "records", resampling)
-    over = interval_over(table.targets, "records")
-    estimates = {}
-    for name, value in points.items():
-        if name == "advantage":
-            low, high = percentile_interval(value, draws[name], resampling.level)
-        else:
-            rests_on = outsiders if name.startswith(("realised", "tnr")) else members
-            low, high = share_interval(value, draws[name], resampling.level, rests_on)
-        words = f"{_HALVES}; {method}" if name.startswith(("advantage", "realised")) else method
-        estimates[name] = Estimate(value, low, high, resampling.level, words, records, over)
-    return estimates
+    words = f"{_HALVES}; {method}" if name.startswith(ON_HALVES) else method
+    return Estimate(value, low, high, resampling.level, words, records, interval_over(table.targets, "records"))
 
 
 def _resolvable(rates: Sequence[float], counted: Bools) -> list[float]:

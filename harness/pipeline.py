@@ -64,7 +64,7 @@ def _measure(plan: Plan, setting: Setting, files: ArtifactWriter) -> Evidence:
         experiment=settings.model_dump(mode="json"),
         provenance=provenance.collect(plan.dataset, plan.split, settings.seed),
         candidates=tuple(_candidate(pool, plan.attacks, setting, judge, files) for pool in pools),
-        controls=run_controls(pools[0], plan.planted, setting, plan.control_attacks),
+        controls=run_controls(pools[0], plan.planted, setting, plan.control_attacks, settings.primary_attack()),
         primary=settings.primary_attack(),
         suite=_suite_record(plan),
         policy_sha256=None,

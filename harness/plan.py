@@ -110,8 +110,9 @@ def _check_references(attacks: Sequence[NamedAttack], settings: config.Experimen
 
 def _check_primary(attacks: Sequence[NamedAttack], settings: config.ExperimentConfig, source: str) -> None:
     """Only membership attacks are compared with each other."""
+    primary = settings.primary_attack()
     for named in attacks:
-        if named.id == settings.primary and named.attack.family != "membership":
+        if named.id == primary and named.attack.family != "membership":
             raise UsageError(f"{source}: primary: {named.id!r} is no membership attack")
 
 

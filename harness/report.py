@@ -225,7 +225,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["breakable"] = breakable
-    environment.globals.update(wording=wording, attacks_of=attacks_of, metric_columns=metric_columns, methods=methods)
+    environment.globals.update(
+        wording=wording,
+        attacks_of=attacks_of,
+        metric_columns=metric_columns,
+        methods=methods,
+        primary_words=primary_words,
+    )
     return environment
 
 
@@ -255,6 +261,16 @@ def attacks_of(family: Family, *candidates: Candidate) -> list[AttackResult]:
 def metric_columns(attacks: Iterable[AttackResult]) -> list[str]:
     """Names of all metrics of `attacks`, in the order of first appearance."""
     return list(dict.fromkeys(name for attack in attacks for name in attack.metrics))
+
+
+def primary_words(evidence: Evidence) -> str:
+    """What the primary attack is, where it gave no result, and what its numbers are free of."""
+    words = [f"Primary attack of this experiment file: {evidence.primary}."]
+    found = [(c.id, a) for c in evidence.candidates for a in c.attacks if a.id == evidence.primary]
+    words += [f"On {c}: {a.status.replace('_', ' ')}, {a.reason}." for c, a in found if a.status != "ok"]
+    if any(attack.status == "ok" for _, attack in found):
+        words.append("For one candidate and one metric its numbers are not the best of several.")
+    return " ".join(words)
 
 
 def methods(candidates: Iterable[Candidate]) -> list[tuple[str, str]]:

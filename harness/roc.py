@@ -231,11 +231,11 @@ class Blocks:
             half: bool (n,), the first half of the records.
             rates: largest false positive rate and largest false negative rate that must be exact.
             kept: tied blocks after which a block ends in the middle, whatever the quantiles.
-            quantiles: how many stand for the middle.
+            quantiles: how many stand for the middle; with fewer records than that, each is a block of its own.
         """
         last = len(order.ends) - 1
         high = _before_each(~order.member, order.ends, rates[0])
-        middle = np.searchsorted(order.ends, np.linspace(0, order.ends[-1], quantiles + 1)[1:])
+        middle = np.searchsorted(order.ends, np.linspace(0, order.ends[-1], quantiles + 1))
         below = np.append(order.ends[-1] - 1 - order.ends[-2::-1], order.ends[-1])  # the ends, from the lowest score up
         low = last - 1 - _before_each(order.member[::-1], below, rates[1])
         parts = [np.union1d(rows, last) for rows in (high, np.append(middle, kept), low)]

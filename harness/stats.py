@@ -28,6 +28,9 @@ from .types import Bools, Estimate, Float64, Ints, Over, ScoreTable
 
 Unit = Literal["records", "classes"]
 
+ON_HALVES = ("advantage", "realised")
+"""How the names of metrics begin whose threshold comes from one half of the records and whose value from the other."""
+
 _CELLS_PER_CHUNK = 2**22  # 8 or 16 MB of weights; four chunks are kept
 _FEW = 10  # records below which a percentile interval of a share is not trusted alone
 _TINY = 1e-12  # keeps ratios finite where a resample holds no unit of a target
@@ -240,17 +243,16 @@ def _by_name(targets: Sequence[Mapping[str, Float64]]) -> dict[str, Float64]:
 def _measures(curves: Excerpts, fprs: Sequence[float], fnrs: Sequence[float]) -> dict[str, Float64]:
     """Every metric of one target for every repetition: (r,) by name, NaN where its records are of one class."""
     high, middle, low = curves.high, curves.middle, curves.low
-    whole = {"auc": middle.whole.auc()}
-    crossed = {"advantage": split_advantage(middle.first, middle.second)}  # on each half, so both need both classes
+    found = {"auc": middle.whole.auc(), "advantage": split_advantage(middle.first, middle.second)}
     for fpr in fprs:
-        whole[f"tpr_at_fpr_{fpr:g}"] = high.whole.tpr_at(fpr)
-        crossed[f"realised_fpr_at_fpr_{fpr:g}"] = crossed_fpr(high.first, high.second, fpr)
+        found[f"tpr_at_fpr_{fpr:g}"] = high.whole.tpr_at(fpr)
+        found[f"realised_fpr_at_fpr_{fpr:g}"] = crossed_fpr(high.first, high.second, fpr)
     for fnr in fnrs:
-        whole[f"tnr_at_fnr_{fnr:g}"] = low.whole.tnr_at(fnr)
-    in_all, in_halves = middle.whole.mixed(), middle.first.mixed() & middle.second.mixed()
+        found[f"tnr_at_fnr_{fnr:g}"] = low.whole.tnr_at(fnr)
+    whole, halves = middle.whole.mixed(), middle.first.mixed() & middle.second.mixed()
     return {
-        **{name: np.where(in_all, values, np.nan) for name, values in whole.items()},
-        **{name: np.where(in_halves, values, np.nan) for name, values in crossed.items()},
+        name: np.where(halves if name.startswith(ON_HALVES) else whole, values, np.nan)
+        for name, values in found.items()
     }
 
 

@@ -1,8 +1,9 @@
 """Which membership attacks a number of reference models is worth: `suite: auto` in an experiment.
 
-The steps are those at which an attack begins to earn its place. Below four references nothing that compares models can
-be fitted; with four, everything that pools its spread over records works; a spread for each record needs dozens; ranks
-among references need hundreds (measured on four data sets: docs/attacks-by-budget.md).
+The steps are those at which an attack begins to earn its place. With two references no spread can be fitted,
+but the difficulty of a record can be taken off; with four, everything that pools its spread over records works; a
+spread for each record needs dozens; ranks among references need hundreds (measured on five data sets:
+docs/attacks-by-budget.md).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-FEW, MANY, HUNDREDS = 4, 48, 200
+TWO, FEW, MANY, HUNDREDS = 2, 4, 48, 200
 
 _WITHOUT: Mapping[str, Mapping[str, object]] = {
     "loss": {},
@@ -18,11 +19,13 @@ _WITHOUT: Mapping[str, Mapping[str, object]] = {
     "art_rule_based": {},
     "quantile_regression": {},
 }
-_WITH_FEW: Mapping[str, Mapping[str, object]] = {
+_WITH_TWO: Mapping[str, Mapping[str, object]] = {
     "loss": {},
     "modified_entropy": {},
     "difficulty_calibration": {},
     "rmia": {},
+}
+_WITH_FEW: Mapping[str, Mapping[str, object]] = {
     "rmia_offline": {"component": "rmia", "online": False},
     "lira": {},
     "student_t": {},
@@ -49,13 +52,15 @@ def suite_for(references: int) -> Suite:
     >>> suite_for(14).reason
     '14 reference models: from 4 on, the attacks that pool their spread over records'
     """
+    if references < TWO:
+        return Suite(_WITHOUT, f"{references} reference models: below {TWO}, the attacks that compare with none")
     if references < FEW:
         reason = (
-            f"{references} reference models: below {FEW} no attack that compares models can be fitted, and what is "
-            "left says nothing about low false positive rates"
+            f"{references} reference models: from {TWO} on, the attacks that set a record's answer against the "
+            f"references'; below {FEW} neither a spread nor a classifier of members can be fitted to them"
         )
-        return Suite(_WITHOUT, reason)
-    attacks = dict(_WITH_FEW)
+        return Suite(_WITH_TWO, reason)
+    attacks = {**_WITH_TWO, **_WITH_FEW}
     reason = f"{references} reference models: from {FEW} on, the attacks that pool their spread over records"
     if references >= MANY:
         attacks |= _WITH_MANY

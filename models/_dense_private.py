@@ -9,11 +9,12 @@ The step is that of Opacus: Poisson batches, sum of gradients clipped to `max_gr
 the *expected* batch size. Batches, noise and their order of drawing are those of the Opacus half of the defence, so
 both give the same weights up to rounding.
 
-Batches differ in size; in a stack they are padded with records of weight zero to a size that is almost never exceeded.
+Batches differ in size; in a stack they are padded with records of weight zero.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -27,7 +28,6 @@ from ._torch import TorchModel
 from ._updates import update_of
 
 _TINY = 1e-6  # as in Opacus: keeps the clipping factor finite
-_EXCEEDED = 1e-12
 _PADDED_TO = 16
 
 
@@ -46,40 +46,47 @@ def private_descent(recipe: DenseRecipe, task: Task, noise: GradientNoise) -> li
     noises = task.generators("noise")
     expected = noise.sample_rate * task.rows.shape[1]
     taken, drawn = 0, torch.zeros(len(task.seeds))
-    for chosen, joined in poisson_batches(task, noise):
+    for parts in poisson_batches(task, noise):
         task.halt.check()
-        deltas = stack.backward(stack.forward(task.records, chosen), task.labels[chosen], 1.0)
-        clip(stack, deltas, joined / expected, noise.max_grad_norm)
-        stack.accumulate(deltas, update.keep)
+        keep = update.keep
+        for chosen, joined in parts:
+            deltas = stack.backward(stack.forward(task.records, chosen), task.labels[chosen], 1.0)
+            clip(stack, deltas, joined / expected, noise.max_grad_norm)
+            stack.accumulate(deltas, keep)
+            keep, drawn = 1.0, drawn + joined.sum(dim=1).cpu()
         add_noise(stack, noise.noise_multiplier * noise.max_grad_norm / expected, noises)
         update.step()
-        taken, drawn = taken + 1, drawn + joined.sum(dim=1).cpu()
+        taken += 1
     return [observed_poisson(noise.sample_rate, taken, task.rows.shape[1], float(count)) for count in drawn]
 
 
-def poisson_batches(task: Task, noise: GradientNoise) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield rows (S, b) and weights (S, b), 1 for the records that joined and 0 for padding, for each step."""
+def poisson_batches(task: Task, noise: GradientNoise) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """Yield for each step the parts of its batches: rows (S, w) and weights (S, w), 1 for records and 0 for padding.
+
+    The width is the same in every step, so that a model's sums are taken in the same order whatever company it has;
+    a batch beyond it is continued in further parts, which are padding for the other models and change nothing there.
+    """
     models, n = task.rows.shape
     coins = task.generators("batches")
-    usual = _padded(n, noise.sample_rate)
+    width = usual_width(n, noise.sample_rate)
     rows = task.rows.cpu()
     for _ in range(noise.steps):
         drawn = [torch.nonzero(torch.rand(n, generator=own) < noise.sample_rate).squeeze(1) for own in coins]
-        longest = max(len(batch) for batch in drawn)
-        width = max(usual, min(n, -(-longest // _PADDED_TO) * _PADDED_TO))
-        chosen, joined = torch.zeros((models, width), dtype=torch.int64), torch.zeros((models, width))
+        parts = max(1, -(-max(len(batch) for batch in drawn) // width))
+        chosen, joined = torch.zeros((models, parts * width), dtype=torch.int64), torch.zeros((models, parts * width))
         for model, batch in enumerate(drawn):
             chosen[model, : len(batch)] = rows[model, batch]
             joined[model, : len(batch)] = 1
-        yield chosen.to(task.rows.device), joined.to(task.rows.device)
+        chosen, joined = chosen.to(task.rows.device), joined.to(task.rows.device)
+        starts = range(0, parts * width, width)
+        yield [(chosen[:, start : start + width], joined[:, start : start + width]) for start in starts]
 
 
-def _padded(n: int, rate: float) -> int:
-    """A batch size that a Poisson batch of `n` records exceeds with a probability of at most 1e-12."""
-    from scipy.stats import binom
-
-    least = int(binom.isf(_EXCEEDED, n, rate)) if rate < 1 else n
-    return min(n, -(-least // _PADDED_TO) * _PADDED_TO)
+def usual_width(n: int, rate: float) -> int:
+    """Three standard deviations above the expected batch of `n` records: about one batch in a thousand is longer."""
+    mean = n * rate
+    usual = math.ceil(mean + 3 * math.sqrt(mean * (1 - rate)))
+    return min(n, -(-usual // _PADDED_TO) * _PADDED_TO)
 
 
 def clip(stack: DenseStack, deltas: Sequence[Tensor], weights: Tensor, max_grad_norm: float) -> None:
@@ -94,9 +101,12 @@ def clip(stack: DenseStack, deltas: Sequence[Tensor], weights: Tensor, max_grad_
 
 
 def add_noise(stack: DenseStack, deviation: float, generators: Sequence[torch.Generator]) -> None:
-    """Add Gaussian noise to every slope, drawn layer by layer, weights before biases, in torch's layout of weights."""
+    """Add Gaussian noise to every slope, drawn layer by layer, weights before biases, in torch's layout of weights.
+
+    The numbers come from the CPU, so that they are the same on every device.
+    """
+    drawn = [torch.empty(shape) for inputs, outputs in stack.sizes for shape in ((outputs, inputs), (outputs,))]
     for model, own in enumerate(generators):
-        for weight, bias in stack.layer_slopes(model):
-            for slope in (weight.T, bias):
-                drawn = torch.empty(slope.shape).normal_(generator=own)  # on the CPU: the same on every device
-                slope.add_(drawn.to(slope.device), alpha=deviation)
+        slopes = [slope for weight, bias in stack.layer_slopes(model) for slope in (weight.T, bias)]
+        for slope, buffer in zip(slopes, drawn, strict=True):
+            slope.add_(buffer.normal_(generator=own).to(slope.device), alpha=deviation)

@@ -21,12 +21,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...harness.checks import positive, require
+from ...harness.checks import require
 from ...harness.errors import NotApplicable
 from ...harness.protocols import MembershipContext, View
 from ...harness.types import Candidates, Family, Float32, Floats, Scores, ThreatModel
 from .attack_p import drawn
 
+_LEAST_RECORDS = 20  # with ten or so a side, a target seldom gets members only or non-members only
 _LEAST_QUERIES = 50  # two estimates of the boundary's direction
 _DIRECTIONS = 20  # queries for the first estimate of the boundary's direction; ART's 100 would leave few steps
 
@@ -112,9 +113,9 @@ class ArtBoundary:
     """Distance to the decision boundary by HopSkipJump of ART, labels only, for a random few of the candidates.
 
     Attributes:
-        max_records: how many candidates are scored, drawn at random by the seed; the search is slow. The others get no
-            score.
-        queries: queries for each scored record, the start and the record itself included.
+        max_records: how many candidates are scored, drawn at random by the seed, at least 20; the search is slow. The
+            others get no score.
+        queries: queries for each scored record, the start and the record itself included, at least 50.
     """
 
     max_records: int = 50
@@ -124,7 +125,7 @@ class ArtBoundary:
     implementation: ClassVar[str] = "adversarial-robustness-toolbox: HopSkipJump"
 
     def __post_init__(self) -> None:
-        positive(max_records=self.max_records)
+        require(self.max_records >= _LEAST_RECORDS, "max_records", self.max_records, f">= {_LEAST_RECORDS}")
         require(self.queries >= _LEAST_QUERIES, "queries", self.queries, f">= {_LEAST_QUERIES}")
 
     @property

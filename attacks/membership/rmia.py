@@ -179,14 +179,19 @@ class RMIA:
 
     family: ClassVar[Family] = "membership"
     implementation: ClassVar[str] = "privassay"
-    threat_model: ClassVar[ThreatModel] = ThreatModel(
-        access="probabilities", knows_members=False, knows_recipe=True, reference_models=2, query_budget=1
-    )
 
     def __post_init__(self) -> None:
         positive(temperature=self.temperature)
         if self.a is not None:
             _check_a(self.a)
+
+    @property
+    def threat_model(self) -> ThreatModel:
+        """One query a record; two more references where `a` is tuned, which leaves a pair out in turn."""
+        needed = 4 if not self.online and self.a is None else 2
+        return ThreatModel(
+            access="probabilities", knows_members=False, knows_recipe=True, reference_models=needed, query_budget=1
+        )
 
     def score(self, view: View, candidates: Candidates, context: MembershipContext) -> Scores:
         """Score every candidate; higher = member."""

@@ -2,9 +2,13 @@
 
 Whoever trained the reference models knows whose members are whose. So every reference is a labelled target: it is
 compared with the other references as the real target will be, all published scores and their ingredients become the
-features of a record, and a logistic regression learns "member or not" on them. It is applied to the real target, whose
-membership it never sees. This project's own; the scores that it stacks are LiRA's (Carlini et al. 2022), RMIA's
-(Zarifzadeh et al. 2024) and the Student-t ratio of `student_t`.
+features of a record, and two classifiers learn "member or not" on them, each by itself: a ridge logistic regression on
+piecewise linear functions of the features, and gradient-boosted trees. Their log odds are averaged. They are applied to
+the real target, whose membership they never see. This project's own; the scores that it stacks are LiRA's (Carlini et
+al. 2022), RMIA's (Zarifzadeh et al. 2024) and the Student-t ratio of `student_t`.
+
+Which records of each reference the classifiers are fitted on is drawn by `fit_seed`, not by the run's seed, so that all
+targets share the draws.
 """
 
 from __future__ import annotations
@@ -158,7 +162,7 @@ class _Classifier:
 
 @dataclass(frozen=True, eq=False)
 class _Regression:
-    """Logistic regression on each feature and on its excess over each of a few quantiles of it.
+    """Ridge logistic regression on each feature and on its excess over each of a few quantiles of it.
 
     Attributes:
         low: features are clipped at these, (f,).
@@ -225,11 +229,13 @@ def _newton(design: Float64, truth: Float64) -> Float64:
 
 @dataclass(frozen=True)
 class Stacked:
-    """Logistic regression over the signals of all reference-model attacks, fitted on the references themselves.
+    """Ridge logistic regression and boosted trees over the features of all reference-model attacks, log odds averaged.
+
+    Both are fitted on the references themselves.
 
     Attributes:
-        fit_seed: which records of each reference the classifier is fitted on, where there are more than it needs;
-            >= 0.
+        fit_seed: draws the records of each reference that both are fitted on, where there are more than they need, the
+            same for every target; the run's seed has no part in it; >= 0.
     """
 
     fit_seed: int = 0

@@ -13,7 +13,7 @@ import json
 import platform
 import time
 import tracemalloc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,10 +24,12 @@ from ...attacks.membership.calibration import difficulty_scores
 from ...attacks.membership.lira import lira_scores
 from ...attacks.membership.rmia import rmia_calibrated, rmia_scores, tuned_a
 from ...attacks.membership.signals import entropy, hinge, lira_logit, log_confidence, modified_entropy
+from ...attacks.membership.stacked import stacked_scores
 from ...attacks.membership.student_t import student_t_scores
 
 POPULATION = 10_000
 CLASSES = 100
+FEW_CLASSES = 3  # the stacked attack takes all logits of all references: beside 256 of them 100 classes are 5 GB
 Work = Mapping[str, Callable[[], object]]
 
 
@@ -62,6 +64,15 @@ def reference_attacks(records: int, references: int, dtype: str, rng: np.random.
     }
 
 
+def stacked_attack(records: int, references: int, dtype: str, rng: np.random.Generator) -> Work:
+    """The stacked attack, from logits to scores."""
+    first = rng.uniform(size=(references // 2, records)) < 0.5
+    member = np.stack([first, ~first], axis=1).reshape(-1, records)
+    logits = rng.standard_normal((len(member) + 1, records, FEW_CLASSES), dtype=np.float32).astype(dtype, copy=False)
+    labels = rng.integers(FEW_CLASSES, size=records)
+    return {f"stacked_scores, {FEW_CLASSES} classes": lambda: stacked_scores(logits[0], logits[1:], member, labels)}
+
+
 def signal_functions(records: int, dtype: str, rng: np.random.Generator) -> Work:
     """Every signal on the answers of one model."""
     logits = rng.standard_normal((records, CLASSES), dtype=np.float32).astype(dtype, copy=False)
@@ -91,17 +102,18 @@ def measured(work: Callable[[], object], repeat: int) -> dict[str, float]:
     return {"seconds": round(min(seconds), 3), "peak_mib": round(peak / 2**20, 1)}
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure everything and print it."""
     parser = argparse.ArgumentParser(description="Time and memory of the attacks with reference models.")
     parser.add_argument("--records", type=int, default=50_000)
     parser.add_argument("--references", type=int, default=256, help="an even number")
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
     parser.add_argument("--repeat", type=int, default=3)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     rng = np.random.default_rng(0)
     work = {
         **reference_attacks(options.records, options.references, options.dtype, rng),
+        **stacked_attack(options.records, options.references, options.dtype, rng),
         **signal_functions(options.records, options.dtype, rng),
     }
     results = {name: measured(function, options.repeat) for name, function in work.items()}

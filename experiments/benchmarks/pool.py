@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipes", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--models", nargs="+", type=int, default=[8, 16, 64], help="pool sizes for the flatness row")
-    parser.add_argument("--epochs", type=int, default=6, help="epochs of each timed run, scaled to the recipe's")
+    parser.add_argument("--epochs", type=int, default=4, help="epochs of each timed run, scaled to the recipe's")
     parser.add_argument("--no-private", action="store_true", help="leave out DP-SGD")
     chosen = parser.parse_args(arguments)
     result: dict[str, object] = {"machine": machine(), "seconds_per_model": {}}
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         result["seconds_per_model"][name] = measure(TASKS[name], chosen.models, chosen.epochs)  # type: ignore[index]
     if not chosen.no_private:
         result["dp_sgd"] = measure_private(TASKS["mlp_446_128_30"])
-    result["machine_after"] = machine()
+    result["machine after"] = machine()
     print(json.dumps(result, indent=1))
 
 
@@ -109,7 +109,7 @@ def measure(task: Task, pools: Sequence[int], epochs: int) -> dict[str, float]:
     scale = task.recipe.epochs / epochs
     methods: dict[str, tuple[int, Callable[[], object]]] = {
         "plain loop, 1 thread": (2, lambda: plain(recipe, data, halves(task, 2), 1)),
-        "plain loop, 2 threads": (2, lambda: plain(recipe, data, halves(task, 2), 2)),
+        "plain loop, 2 threads": (1, lambda: plain(recipe, data, halves(task, 1), 2)),
         "two one-thread processes": (4, lambda: two_processes(recipe, data, halves(task, 4))),
     }
     for models in pools:

@@ -52,9 +52,9 @@ def test_distance_to_a_plane():
 
 
 def test_queries_are_kept_to():
-    candidates = records(10, 0)
-    _, seen = score(ArtBoundary(max_records=5, queries=100), candidates, records(20, 1))  # the view would refuse more
-    assert 5 * 60 < seen.queries <= 5 * 100
+    candidates = records(30, 0)
+    _, seen = score(ArtBoundary(max_records=20, queries=60), candidates, records(20, 1))  # the view would refuse more
+    assert 20 * 40 < seen.queries <= 20 * 60
 
 
 def test_wrong_answer_is_distance_0_for_one_query():
@@ -69,8 +69,8 @@ def test_wrong_answer_is_distance_0_for_one_query():
 def test_random_few_are_scored_by_the_seed():
     candidates, auxiliary = records(40, 0), records(20, 1)
     state = np.random.get_state()[1].tobytes()
-    first, second, other = (score(ArtBoundary(6, 60), candidates, auxiliary, seed)[0] for seed in (1, 1, 2))
-    assert len(set(first.ids)) == 6
+    first, second, other = (score(ArtBoundary(20, 60), candidates, auxiliary, seed)[0] for seed in (1, 1, 2))
+    assert len(set(first.ids)) == 20
     assert first.ids.tolist() == second.ids.tolist() != other.ids.tolist()
     assert first.values.tobytes() == second.values.tobytes()
     assert np.random.get_state()[1].tobytes() == state  # whoever shares numpy's generator is not disturbed
@@ -88,7 +88,10 @@ def test_one_label_everywhere_has_no_boundary():
         score(ArtBoundary(), records(10, 0), records(20, 1), model=Plane(steepness=0.0))
 
 
-@pytest.mark.parametrize(("wrong", "says"), [({"queries": 49}, "queries=49: must be >= 50"), ({"max_records": 0}, "0")])
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [({"queries": 49}, "queries=49: must be >= 50"), ({"max_records": 19}, "max_records=19: must be >= 20")],
+)
 def test_parameters_are_checked(wrong, says):
     with pytest.raises(UsageError, match=says):
         ArtBoundary(**wrong)

@@ -150,6 +150,13 @@ def test_wrong_arguments_are_named():
             RMIA(**wrong)
 
 
+@pytest.mark.parametrize(
+    ("attack", "needed"), [(RMIA(), 2), (RMIA(a=0.3), 2), (RMIA(online=False, a=0.3), 2), (RMIA(online=False), 4)]
+)
+def test_tuning_needs_two_more_references(attack, needed):
+    assert attack.threat_model.reference_models == needed
+
+
 @pytest.mark.parametrize("attack", [RMIA(), RMIA(online=False), RMIA(online=False, temperature=1.0, a=0.2)])
 def test_component_scores_the_released_answers(attack, small_setting):
     pool, split = small.pool(small_setting), small_setting.split

@@ -54,10 +54,18 @@ BAD = {
     "seed too large": ({"seed": 10**30}, "seed="),
     "candidate twice": ({"candidates": ["mlp/none", "mlp/none"]}, "candidates: each may be named once"),
     "no candidate": ({"candidates": []}, "candidates=[]"),
+    "too few resamples": (
+        {"metrics": {"level": 0.99, "resamples": 399}},
+        "metrics: resamples=399: must be at least 400 for level=0.99",
+    ),
     "FPR twice": ({"metrics__fprs": [0.1, 0.1]}, "distinct fractions"),
     "too few references": (
         {"pool__models": 4},
         "attacks.lira: needs 4 reference models, pool.models=4 leaves 2; must be at least 6",
+    ),
+    "too few references to tune a": (
+        {"pool__models": 4, "attacks": {"mine": {"component": "rmia", "online": False}}},
+        "attacks.mine: needs 4 reference models, pool.models=4 leaves 2; must be at least 6",
     ),
     "delta too large": (
         {"defenses": {"dp_sgd": {"target_delta": 0.01}}},
@@ -83,6 +91,12 @@ def test_each_mistake_is_one_line(tmp_path, changes, message):
         or "digits" in str(error.value)
         or ("nowhere" in str(error.value))
     )
+
+
+@pytest.mark.parametrize(("level", "resamples"), [(0.95, 100), (0.96, 100), (0.99, 400), (0.999, 4000)])
+def test_as_many_resamples_as_the_level_needs_are_enough(tmp_path, level, resamples):
+    found = config.load(write(tmp_path, metrics={"level": level, "resamples": resamples})).metrics
+    assert (found.level, found.resamples) == (level, resamples)
 
 
 def test_a_section_without_a_value_is_empty(tmp_path):

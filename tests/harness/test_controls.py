@@ -1,10 +1,12 @@
 """The instrument's own checks must fire on a broken instrument."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 from privassay.harness import catalog, controls
+from privassay.harness.errors import NotApplicable
 from privassay.harness.evaluation import NamedAttack
 from privassay.harness.events import StepFinished, StepStarted
 from privassay.harness.store import Store
@@ -19,7 +21,7 @@ THREAT_MODEL = ThreatModel("labels", False, False, 0, 1)
 
 @dataclasses.dataclass(frozen=True)
 class Peeking:
-    """Reads the answer from where an attack has no business: the masks the harness believes in."""
+    """Reads the answers from where an attack has no business: the masks the harness believes in, target by target."""
 
     believed: object
     family = "membership"
@@ -27,7 +29,7 @@ class Peeking:
     threat_model = THREAT_MODEL
 
     def score(self, view, candidates, context):
-        return Scores(candidates.ids, self.believed[0].astype(float))
+        return Scores(candidates.ids, next(self.believed).astype(float))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +42,31 @@ class Blind:
 
     def score(self, view, candidates, context):
         return Scores(candidates.ids, np.random.default_rng(context.seed).normal(size=len(candidates)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Backwards:
+    """Takes members for non-members."""
+
+    family = "membership"
+    implementation = "test"
+    threat_model = small.attack("loss").attack.threat_model
+
+    def score(self, view, candidates, context):
+        scores = small.attack("loss").attack.score(view, candidates, context)
+        return Scores(scores.ids, -scores.values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Absent:
+    """Cannot run."""
+
+    family = "membership"
+    implementation = "test"
+    threat_model = THREAT_MODEL
+
+    def score(self, view, candidates, context):
+        raise NotApplicable("not here")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,10 +90,10 @@ def where(small_setting, tmp_path):
     return dataclasses.replace(small_setting, store=Store(tmp_path))
 
 
-def run(where, attacks, recipe=FOREST):
+def run(where, attacks, recipe=FOREST, primary=None):
     identity = catalog.identity(recipe, "planted")
     planted = dataclasses.replace(small.spec(), model="planted", recipe=recipe, recipe_identity=identity)
-    found = controls.run_controls(small.pool(where), planted, where, attacks)
+    found = controls.run_controls(small.pool(where), planted, where, attacks, primary)
     return {control.id: control for control in found}
 
 
@@ -78,13 +105,20 @@ def test_sound_instrument_passes_both(where):
 
 
 def test_peeking_attack_fails_the_shuffled_control(where):
-    # Peeks at the mask of target 0 as shuffled by the control: leaks exactly what an honest attack cannot know.
+    # Peeks at the masks as shuffled by the control: leaks exactly what an honest attack cannot know.
     order = controls.generator(where.seed, "control", "shuffled").permutation(len(where.split.pool))
-    only_target_0 = dataclasses.replace(where, targets=np.arange(1))
-    attack = named(Peeking(where.split.member[:, order]))
-    found = run(only_target_0, [attack])["shuffled_membership"]
+    attack = named(Peeking(itertools.cycle(where.split.member[:, order])))
+    found = run(where, [attack])["shuffled_membership"]
     assert found.status == "failed"
     assert "Peeking" in found.reason
+
+
+def test_the_controls_do_not_rest_on_one_pair_however_few_targets_the_run_attacks(where):
+    found = run(dataclasses.replace(where, targets=np.arange(1)), [small.attack("loss")])
+    for control in found.values():
+        auc = control.metrics["loss/auc"]
+        assert auc.level == controls.SHUFFLED_LEVEL
+        assert "mean over 6 target models; percentile bootstrap, 5000 resamples" in auc.method  # the run asks for 100
 
 
 def test_blind_instrument_fails_the_planted_control(where):
@@ -93,10 +127,28 @@ def test_blind_instrument_fails_the_planted_control(where):
     assert "not caught by any of: Blind/auc" in found.reason
 
 
-def test_one_blind_attack_among_seeing_ones_is_no_failure(where):
-    found = run(where, [named(Blind()), small.attack("loss")])["planted_leak"]
-    assert found.status == "passed"
-    assert found.metrics["Blind/auc"].low < 0.5 < found.metrics["loss/auc"].low
+def test_one_blind_attack_among_seeing_ones_fails_as_the_primary_only(where):
+    attacks = [named(Blind()), small.attack("loss")]
+    for primary in ("loss", None):
+        found = run(where, attacks, primary=primary)["planted_leak"]
+        assert (found.status, found.reason) == ("passed", "")
+        assert found.metrics["Blind/auc"].low < 0.5 < found.metrics["loss/auc"].low
+    found = run(where, attacks, primary="Blind")["planted_leak"]
+    assert (found.status, found.reason) == ("failed", "the planted leak was not caught by any of: Blind/auc")
+    assert found.expectation.startswith("Blind/auc catches")
+
+
+def test_a_primary_that_cannot_run_leaves_it_to_the_others(where):
+    found = run(where, [named(Absent()), small.attack("loss")], primary="Absent")["planted_leak"]
+    assert (found.status, list(found.metrics)) == ("passed", ["loss/auc"])
+    assert found.expectation.startswith("some attack catches")
+
+
+def test_an_attack_that_is_worse_than_guessing_fails_the_planted_control(where):
+    found = run(where, [named(Backwards()), small.attack("loss")], primary="loss")
+    assert found["shuffled_membership"].status == "passed"
+    assert found["planted_leak"].status == "failed"
+    assert found["planted_leak"].reason == "the wrong way round on the planted leak: Backwards/auc"
 
 
 def test_models_that_memorise_nothing_are_not_caught(where):

@@ -178,6 +178,14 @@ def test_sampling_attack_scores_no_other_number(where, judge, tmp_path, ids):
     assert "must score 5 of 200 candidates" in result.reason
 
 
+def test_attack_that_scores_one_class_only_is_not_run(where, judge, tmp_path):
+    files = ArtifactWriter(tmp_path)
+    one = dataclasses.replace(ReturnsFew(lambda v, c: Scores(c.ids[:1], np.zeros(1))), max_records=1)
+    result = evaluate(named(one), small.pool(where), where, judge, files)
+    assert (result.status, result.metrics, files.written) == ("not_run", {}, [])
+    assert "no target has both members and non-members" in result.reason
+
+
 def test_artifacts_carry_their_digest_and_are_kept_apart(where, judge, tmp_path):
     files = ArtifactWriter(tmp_path)
     result = evaluate(small.attack("loss"), small.pool(where), where, judge, files)

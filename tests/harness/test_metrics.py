@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from privassay.harness.metrics import membership_metrics, nonmember_records, roc_curve, utility_metrics
+from privassay.harness.errors import NotApplicable
+from privassay.harness.metrics import auc_metric, membership_metrics, nonmember_records, roc_curve, utility_metrics
 from privassay.harness.stats import Resampling
 from privassay.harness.types import ScoreTable
 
@@ -53,6 +54,39 @@ def test_perfect_attack():
     assert found["auc"].low > 0.98
     assert found["auc"].low < 1.0  # a perfect score on a sample is not certainty
     assert found["advantage"].value > 0.95
+
+
+def test_a_target_with_one_class_is_left_out_and_not_counted():
+    scored = table(shift=50)
+    scored.scored[1] = scored.member[1]
+    scored.scored[2, 100:] = False
+    found = membership_metrics(scored, (), QUICK)["auc"]
+    without = np.array([True, False, True, True])
+    expected = ScoreTable(*(getattr(scored, name)[without] for name in ("targets", "scores", "member", "scored")))
+    assert found == membership_metrics(expected, (), QUICK)["auc"]
+    assert found.value == 1.0
+    assert "mean over 3 target models" in found.method
+
+
+@pytest.mark.parametrize("metrics", [lambda t: membership_metrics(t, (), QUICK), lambda t: auc_metric(t, QUICK)])
+def test_no_target_with_both_classes_has_no_metrics(metrics):
+    scored = table()
+    scored.scored[:] = scored.member
+    with pytest.raises(NotApplicable, match="no target has both members and non-members"):
+        metrics(scored)
+
+
+def test_advantage_needs_both_classes_in_both_halves():
+    scored = table(targets=2)
+    scored.scored[:] = False
+    for target, member in enumerate(scored.member):
+        scored.scored[target, [member.argmax(), member.argmin()]] = True  # two records: each half has one class at most
+    assert list(membership_metrics(scored, (), QUICK)) == ["auc"]
+
+
+def test_auc_alone_is_that_among_all_metrics():
+    scored = table(shift=0.5)
+    assert auc_metric(scored, QUICK) == membership_metrics(scored, (0.1,), QUICK)["auc"]
 
 
 def test_every_estimate_says_how_it_was_made():

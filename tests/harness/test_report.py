@@ -20,6 +20,10 @@ def page(folder):
     return report.render(ev.read(folder / "evidence.json"), folder)
 
 
+def page_of(run, folder):
+    return report.render(run, folder)
+
+
 @pytest.fixture(scope="module")
 def unchanged(_example_run_once):
     """The example's page, rendered once."""
@@ -418,6 +422,35 @@ def test_an_attacker_with_the_weights_is_said_to_bypass_a_defence_of_the_answers
     assert not wording.bypasses(undefended.attacks[-1], formal)
     heuristic = example.candidates()[2]
     assert not wording.bypasses(heuristic.attacks[0], heuristic)  # asks for answers only
+
+
+def test_the_primary_attack_is_named_and_not_praised(example_run, unchanged):
+    change(example_run, primary="lira")
+    html = page(example_run)
+    named = "Primary attack of this experiment file: lira. For one candidate and one metric its numbers are not the"
+    assert f"{named} best of several." in text_of(html)
+    assert html.count("lira (primary)") == 3
+    assert "rimary" not in unchanged
+
+
+def test_a_primary_attack_that_did_not_run_is_said_to(example_run):
+    run = change(example_run, primary="art_black_box")
+    some = "Primary attack of this experiment file: art_black_box. On mlp/output_perturbation: error, ValueError:"
+    assert f"{some} attack model saw one class only. For one candidate" in text_of(page(example_run))
+    broken = [
+        c.model_copy(update={"attacks": tuple(example.failed(a, "not_run", "no <references>") for a in c.attacks)})
+        for c in run.candidates
+    ]
+    html = page_of(run.model_copy(update={"candidates": tuple(broken)}), example_run)
+    assert "On mlp/none: not run, no &lt;references&gt;. On mlp/dp_sgd: not run," in html
+    assert "best of several" not in html
+
+
+def test_what_the_suite_chose_and_why(example_run, unchanged):
+    suite = ev.SuiteRecord(name="auto", reference_models=14, attacks=("loss", "lira"), reason="14 <models>: enough")
+    change(example_run, suite=suite)
+    assert "Attacks chosen by the suite auto (loss, lira): 14 &lt;models&gt;: enough." in page(example_run)
+    assert "Attacks chosen by" not in unchanged
 
 
 def test_missing_files_are_announced_at_the_top(example_run, unchanged):

@@ -236,6 +236,49 @@ def test_curve_from_blocks_is_that_from_single_records():
     assert low[grid < 0.05] == pytest.approx(np.minimum(exact[0], mean)[grid < 0.05], abs=1e-12)
 
 
+def sampled(table, k, seed):
+    """The same table with `k` records of each target scored."""
+    rng, scored = np.random.default_rng(seed), np.zeros_like(table.scored)
+    for row in scored:
+        row[rng.choice(len(row), k, replace=False)] = True
+    return ScoreTable(table.targets, table.scores, table.member, scored)
+
+
+def naive_draw(table, times, shares):
+    """AUC of one repetition, by repeating records; targets of one class have no part in it."""
+    areas, held = [], []
+    for scores, member, scored, share in zip(table.scores, table.member, table.scored, shares, strict=True):
+        rows = np.repeat(np.arange(len(scores)), times * scored)
+        if len(set(member[rows])) == 2:
+            areas.append(roc_auc_score(member[rows], scores[rows]))
+            held.append(share)
+    return np.average(areas, weights=held) if sum(held) else None
+
+
+def test_draws_leave_out_targets_of_one_class():
+    scored = sampled(table(6, 60, 0.5, seed=3), 3, seed=4)
+    scored.scored[2] = scored.member[2]
+    statistic = CrossedStatistic(scored, Resampling(resamples=80))
+    assert 2 not in statistic.table.targets
+    shares = model_weights(generator(0, "resample models"), 80, statistic.table.targets)
+    weights = next(record_weights(60, statistic.resampling))
+    found = [naive_draw(statistic.table, w, s) for w, s in zip(weights.T, shares, strict=True)]
+    expected = [area for area in found if area is not None]
+    assert len(expected) < 80  # some repetitions leave no target
+    point, draws = statistic.auc()
+    assert draws == pytest.approx(expected)
+    assert statistic.draws([])[1]["auc"] == pytest.approx(expected)
+    assert point == pytest.approx(naive_draw(scored, np.ones(60, int), np.ones(6)))
+
+
+def test_a_curve_from_few_records_stays_a_curve():
+    mean, low, high = CrossedStatistic(sampled(table(6, 60, 0.5, 3), 4, 4), Resampling(resamples=80)).roc(
+        np.logspace(-2, 0, 8)
+    )
+    assert ((low >= 0) & (low <= mean) & (mean <= high) & (high <= 1)).all()
+    assert mean[-1] == low[-1] == 1.0
+
+
 def test_complements_are_resampled_together():
     weights = model_weights(np.random.default_rng(0), 500, np.arange(6))
     assert np.array_equal(weights[:, 0::2], weights[:, 1::2])

@@ -3,11 +3,11 @@
 import pytest
 from privassay.harness import catalog, config, plan
 from privassay.harness.errors import UsageError
-from privassay.harness.suite import FEW, HUNDREDS, MANY, suite_for
+from privassay.harness.suite import FEW, HUNDREDS, MANY, TWO, suite_for
 from privassay.tests.support import experiments
 
 
-@pytest.mark.parametrize("references", [0, 2, FEW, 14, MANY, 62, HUNDREDS, 254])
+@pytest.mark.parametrize("references", [0, TWO, FEW, 14, MANY, 62, HUNDREDS, 254])
 def test_every_suite_is_made_of_attacks_that_can_run_with_so_many_references(references):
     suite = suite_for(references)
     for name, section in suite.attacks.items():
@@ -21,8 +21,10 @@ def test_every_suite_is_made_of_attacks_that_can_run_with_so_many_references(ref
 
 
 def test_suites_grow_with_the_references():
-    few, many, hundreds = (set(suite_for(n).attacks) for n in (FEW, MANY, HUNDREDS))
-    assert few < many < hundreds
+    two, few, many, hundreds = (set(suite_for(n).attacks) for n in (TWO, FEW, MANY, HUNDREDS))
+    assert two < few < many < hundreds
+    assert two == {"loss", "modified_entropy", "difficulty_calibration", "rmia"}
+    assert set(suite_for(0).attacks) == {"loss", "margin", "art_rule_based", "quantile_regression"}
     assert "stacked" in few
     assert "stacked" not in suite_for(FEW - 1).attacks
     assert "attack_r" in hundreds - many
@@ -53,3 +55,19 @@ def test_primary_is_a_membership_attack_of_the_experiment(tmp_path):
         load(tmp_path, primary="rmia")
     with pytest.raises(UsageError, match="'art_miface' is no membership attack"):
         plan.make(experiments.write(tmp_path, primary="art_miface"))
+
+
+def test_the_default_primary_is_known_by_its_component(tmp_path):
+    assert load(tmp_path, attacks={"loss": {}, "mine": {"component": "stacked"}}).primary_attack() == "mine"
+    assert load(tmp_path, attacks={"stacked": {"component": "loss"}}).primary_attack() is None
+    assert load(tmp_path, suite="auto", attacks={"stacked": {"component": "loss"}}).primary_attack() is None
+
+
+def test_an_inversion_attack_called_stacked_is_no_primary(tmp_path):
+    assert plan.make(experiments.write(tmp_path, attacks__stacked={"component": "art_miface"})).config.primary is None
+
+
+def test_a_suite_for_two_references_can_be_run(tmp_path):
+    made = plan.make(experiments.write(tmp_path, suite="auto", attacks=None, pool__models=4))
+    assert [named.id for named in made.attacks] == list(suite_for(2).attacks)
+    assert made.config.primary_attack() is None

@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from privassay.harness import cli, evidence
+from privassay.harness import cli, evidence, pipeline, plan
 from privassay.harness.errors import ExitCode
+from privassay.harness.events import ignore
 from privassay.tests.support.experiments import write
 
 PRIVASSAY = [sys.executable, "-W", "ignore", "-m", "privassay.harness.cli"]
@@ -62,6 +63,23 @@ def test_everything_comes_out(finished):
     assert "mlp/output_perturbation" in (folder / "out" / "report.html").read_text()
     assert (folder / "out" / "junit.xml").read_text().count("<testcase") == 2
     assert (folder / "m.db").is_file()
+
+
+def test_suite_and_primary_reach_evidence_controls_and_report(tmp_path):
+    changes = {"suite": "auto", "primary": "rmia", "attacks": None, "pool__models": 4, "defenses": {"none": {}}}
+    made = plan.make(write(tmp_path, models__mlp__epochs=3, **changes))
+    out = tmp_path / "out"
+    out.mkdir()
+    found = pipeline.run(made, out, ignore)
+    assert found == evidence.read(out / "evidence.json")
+    assert found.primary == "rmia"
+    assert (found.suite.name, found.suite.reference_models) == ("auto", 2)
+    assert found.suite.attacks == tuple(attack.id for attack in found.candidates[0].attacks)
+    assert [control.status for control in found.controls] == ["passed", "passed"]
+    assert found.controls[1].expectation.startswith("rmia/auc catches")
+    shown = (out / "report.html").read_text()
+    assert "Primary attack of this experiment file: rmia." in shown
+    assert "2 reference models: from 2 on" in shown
 
 
 def test_unresolvable_fpr_is_left_out(finished):

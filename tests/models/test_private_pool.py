@@ -98,19 +98,30 @@ def test_bfloat16_recipes_are_trained_in_float32(data, rows):
     assert one.model.logits(data.x).tobytes() == other.model.logits(data.x).tobytes()
 
 
-def test_a_batch_beyond_the_usual_width_is_kept_whole(data, rows, monkeypatch):
-    (usual,) = defence().train(RECIPE, data, rows[:1], [0])
-    monkeypatch.setattr(_dense_private, "_padded", lambda n, rate: 1)
-    (grown,) = defence().train(RECIPE, data, rows[:1], [0])
-    assert np.abs(usual.model.logits(data.x) - grown.model.logits(data.x)).max() < 1e-5
+@pytest.mark.parametrize("width", [1, 7, 16])
+def test_batches_beyond_the_usual_width_are_kept_whole(data, rows, monkeypatch, width):
+    usual = list(defence().train(RECIPE, data, rows, [0, 1, 2]))
+    monkeypatch.setattr(_dense_private, "usual_width", lambda n, rate: width)
+    split = list(defence().train(RECIPE, data, rows, [0, 1, 2]))
+    for one, other in zip(usual, split, strict=True):
+        assert np.abs(one.model.logits(data.x) - other.model.logits(data.x)).max() < 1e-5
 
 
-def test_usual_width_is_exceeded_almost_never():
+@pytest.mark.parametrize("width", [4, 16, 48])
+def test_bytes_do_not_depend_on_the_length_of_others_batches(data, rows, monkeypatch, width):
+    monkeypatch.setattr(_dense_private, "usual_width", lambda n, rate: width)
+    together = list(defence(epochs=2).train(RECIPE, data, rows, [0, 1, 2]))
+    for k, trained in enumerate(together):
+        (alone,) = defence(epochs=2).train(RECIPE, data, rows[k : k + 1], [k])
+        assert alone.model.logits(data.x).tobytes() == trained.model.logits(data.x).tobytes()
+
+
+def test_usual_width_is_seldom_exceeded():
     from scipy.stats import binom
 
-    for n, rate in [(2005, 64 / 2005), (600, 1 / 3), (100, 0.9), (50, 1.0), (100_000, 1e-5)]:
-        width = _dense_private._padded(n, rate)
-        assert binom.sf(width, n, rate) <= 1e-9
+    for n, rate in [(2005, 64 / 2005), (600, 1 / 3), (100, 0.9), (50, 1.0), (100_000, 1e-3)]:
+        width = _dense_private.usual_width(n, rate)
+        assert binom.sf(width, n, rate) <= 3e-3
         assert width <= n
 
 
@@ -141,7 +152,8 @@ def test_sampling_is_observed_and_poisson(data, rows):
         seeds = (0, 1)
         generators = _dense_private.Task.generators
 
-    for chosen, joined in _dense_private.poisson_batches(Fixed(), dataclasses.replace(noise, steps=400)):
+    for parts in _dense_private.poisson_batches(Fixed(), dataclasses.replace(noise, steps=400)):
+        chosen, joined = (torch.cat(both, dim=1) for both in zip(*parts, strict=True))
         assert all(len(set(c[j > 0].tolist())) == int(j.sum()) for c, j in zip(chosen, joined, strict=True))
         seen.append(joined.sum(dim=1).numpy())
     sizes = np.array(seen)
@@ -153,7 +165,7 @@ def test_sampling_is_observed_and_poisson(data, rows):
 def test_batches_that_are_not_drawn_at_the_stated_rate_support_no_claim(data, rows, monkeypatch):
     def everyone(task, noise):
         for _ in range(noise.steps):
-            yield task.rows, torch.ones(task.rows.shape)
+            yield [(task.rows, torch.ones(task.rows.shape))]
 
     monkeypatch.setattr(_dense_private, "poisson_batches", everyone)
     with pytest.raises(PrivassayError, match="no claim can be made"):
