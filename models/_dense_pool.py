@@ -91,8 +91,9 @@ def plain_descent(recipe: DenseRecipe, task: Task) -> list[None]:
 def chunked(recipe: DenseRecipe, data: TrainingData, rows: Sequence[Ints], seeds: Sequence[int]) -> list[Chunk]:
     """Cut a pool for this machine and recipe; what it is cut into changes no model."""
     fresh = recipe.untrained(data.shape, data.n_classes, seed=0)
-    copies = 3 if recipe.optimizer == "sgd" else 5  # weights and their factors, slopes; two moments of Adam
-    size = 4 * copies * sum(parameter.numel() for parameter in fresh.parameters())
+    numbers = {"float32": 8, "bfloat16": 10}[recipe.dtype]  # bytes of a weight, its slope and its factor
+    moments = 8 if recipe.optimizer == "adam" else 0
+    size = (numbers + moments) * sum(parameter.numel() for parameter in fresh.parameters())
     cpu = best_device().type == "cpu"
     most = chunk_size(len(seeds), cores() if cpu else 1, size, CACHE_BUDGET if cpu else CUDA_BUDGET)
     return chunks_of(rows, seeds, most)

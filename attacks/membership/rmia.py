@@ -104,7 +104,7 @@ def rmia_calibrated(  # noqa: PLR0913 - two sets of records, and the settings of
     return np.asarray(np.searchsorted(of_z, of_x - np.log(gamma), side="left") / len(of_z))
 
 
-def tuned_a(reference_probs: Floats, member: Bools, *, pseudo_targets: int = 16) -> float:
+def tuned_a(reference_probs: Floats, member: Bools, *, pseudo_targets: int = 6) -> float:
     """The `a` in 0, 0.1 .. 1 with which offline RMIA tells the references' own members best, by mean AUC.
 
     Reference models are attacked in turn, each scored by the others without its complement (the model whose membership

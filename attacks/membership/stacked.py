@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,7 +23,7 @@ import numpy as np
 from ...harness.checks import require
 from ...harness.errors import NotApplicable, UsageError
 from ...harness.protocols import MembershipContext, View
-from ...harness.types import Bools, Candidates, Family, Float64, Floats, Ints, Scores, ThreatModel
+from ...harness.types import Bools, Candidates, Family, Float64, Floats, Ints, Scores, ThreatModel, sha256_of
 from ._references import granted
 from ._stacked_features import SIGNALS, Sums, check_left, features, halves, signals_of, signals_of_probabilities
 
@@ -83,11 +84,37 @@ def scores_from_signals(target: Floats, references: Floats, member: Bools, *, se
     if len(member) < 4 or len(groups) < 2:
         raise NotApplicable(f"needs at least 4 reference models, in complementary pairs: there are {len(member)}")
     check_left(member, groups)
-    known = _Known(references, member, Sums.of(references, member))
     with threadpool_limits(1):  # sums of another order have other last digits
-        classifier = _Classifier.fitted(*_labelled_rows(known, groups, np.random.default_rng(seed)))
+        known, classifier = _learnt(_References(references, member), seed)
         left_out = [groups[k] for k in np.unique(np.linspace(0, len(groups) - 1, _LEFT_OUT).astype(np.int64))]
         return _averaged(classifier, target.astype(np.float32), known, left_out)
+
+
+@dataclass(frozen=True, eq=False)
+class _References:
+    """References as a key: equal where signals (m, n, 7) and membership (m, n) are."""
+
+    signals: Floats
+    member: Bools
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of both."""
+        return sha256_of(self.signals, self.member)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _References) and self.sha256 == other.sha256
+
+    def __hash__(self) -> int:
+        return hash(self.sha256)
+
+
+@lru_cache(maxsize=1)  # a target and its complement have the same references: one classifier serves both
+def _learnt(references: _References, seed: int) -> tuple[_Known, _Classifier]:
+    """All that is learnt from references, whoever the target is."""
+    known = _Known(references.signals, references.member, Sums.of(references.signals, references.member))
+    rows = _labelled_rows(known, halves(references.member), np.random.default_rng(seed))
+    return known, _Classifier.fitted(*rows)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ import json
 import platform
 import time
 import tracemalloc
-from collections.abc import Callable, Sequence, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
