@@ -75,12 +75,24 @@ def nursery() -> Dataset:
     return _dataset("nursery", _indicators(drawn[:, :-1]), drawn[:, -1])
 
 
+def german() -> Dataset:
+    """The 1000 records of Statlog German Credit: categories as indicators, numbers scaled to [0, 1]."""
+    with gzip.open(_cached("german_credit/german.data.gz"), "rt") as file:
+        rows = np.array([line.split() for line in file])
+    numeric = [1, 4, 7, 10, 12, 15, 17]
+    numbers = rows[:, numeric].astype(np.float64)
+    numbers = (numbers - numbers.min(axis=0)) / np.ptp(numbers, axis=0)
+    x = np.hstack([numbers, _indicators(rows[:, np.setdiff1d(np.arange(20), numeric)])])
+    return _dataset("german", x, rows[:, 20])
+
+
 TASKS = {
     "location30": Task(Location30().load, 4010, TorchMLP((128,), "tanh", epochs=60, batch_size=64)),
     "digits": Task(Digits().load, 1200, TorchMLP()),
     "mnist": Task(MNIST(records=2500).load, 2000, TorchMLP((128,), epochs=40, learning_rate=0.05)),
     "adult": Task(adult, 4000, TorchMLP((64,), epochs=40, batch_size=64)),
     "nursery": Task(nursery, 2000, TorchMLP((64,), epochs=40)),
+    "german": Task(german, 800, TorchMLP((64,), epochs=40)),
 }
 
 

@@ -225,7 +225,7 @@ def stopped_while_training(experiment, out, with_signal):
     command = [*PRIVASSAY, "run", str(experiment), "--out", str(out)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=out.parent)
     deadline = time.monotonic() + 100
-    while len(list(out.glob("store/train/*/meta.json"))) < 2:
+    while len(list(out.glob("store/train/[0-9a-f]*/meta.json"))) < 2:
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.01)
@@ -245,7 +245,7 @@ def test_a_stopped_run_keeps_what_was_finished(tmp_path, with_signal, code, word
     assert found == code
     assert word in errors.splitlines()[-1]
     assert "Traceback" not in errors
-    assert len(list(out.glob("store/train/*/meta.json"))) >= 2
+    assert len(list(out.glob("store/train/[0-9a-f]*/meta.json"))) >= 2
     assert not (out / "evidence.json").exists()
 
 
@@ -260,7 +260,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(tmp_path):
         assert done.returncode == 0, done.stderr
     again = written(tmp_path / "killed" / "store")
     assert {path: again[path] for path in finished} == finished  # nothing that was finished was done again
-    logits = [sorted((tmp_path / out / "store").glob("train/*/logits.npy")) for out in ("killed", "whole")]
+    logits = [sorted((tmp_path / out / "store").glob("train/[0-9a-f]*/logits.npy")) for out in ("killed", "whole")]
     assert len(logits[0]) == 24 + 8  # and those of the planted control
     for one, other in zip(*logits, strict=True):
         assert one.read_bytes() == other.read_bytes()
