@@ -2,7 +2,7 @@
 
 The steps are those at which an attack begins to earn its place. With two references no spread can be fitted,
 but the difficulty of a record can be taken off; with four, everything that pools its spread over records works; a
-spread for each record needs dozens; ranks among references need hundreds (measured on five data sets:
+spread for each record needs dozens; ranks among references need hundreds (measured on six data sets:
 docs/attacks-by-budget.md).
 """
 
