@@ -156,11 +156,9 @@ def _log_ratio(probability: Floats, marginal: Float64) -> Float64:
 
 def _auc(scores: Float64, member: Bools) -> float:
     """Area under the ROC by the Mann-Whitney statistic, ties one half; 0 where nobody or everybody is a member."""
-    from scipy.stats import rankdata
-
-    inside = int(member.sum())
-    above = float(rankdata(scores)[member].sum()) - inside * (inside + 1) / 2
-    return above / max(inside * (len(member) - inside), 1)
+    outside, inside = np.sort(scores[~member]), scores[member]
+    below = sum(np.searchsorted(outside, inside, side).sum() for side in ("left", "right")) / 2
+    return float(below) / max(len(inside) * len(outside), 1)
 
 
 @dataclass(frozen=True)
