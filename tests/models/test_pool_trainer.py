@@ -11,7 +11,7 @@ from privassay.defenses.dp_sgd import DPSGD
 from privassay.harness.errors import UsageError
 from privassay.harness.protocols import PoolRecipe, PrivatePoolRecipe
 from privassay.harness.types import TrainingData
-from privassay.models import _chunks, _dense_pool, _module_pool, _torch
+from privassay.models import _chunks, _dense, _dense_pool, _module_pool, _torch
 from privassay.models._workers import Halt, in_order
 from privassay.models.torch_cnn import TorchCNN
 from privassay.models.torch_mlp import TorchMLP
@@ -73,6 +73,13 @@ def test_bytes_do_not_depend_on_chunks_workers_or_company(name, cores, budget, d
     backwards = list(recipe.fit_pool(data, rows[::-1], range(5)[::-1]))[::-1]
     for one, other in zip(logits(alone, data), logits(backwards, data), strict=True):
         assert one.tobytes() == other.tobytes()
+
+
+def test_tanh_in_place_is_that_of_torch():
+    x = torch.linspace(-30, 30, 100_001)
+    found = x.clone()
+    _dense._tanh(found)
+    assert (found - torch.tanh(x.double())).abs().max() < 2e-7
 
 
 def test_bfloat16_products_stay_close_and_repeat(data, rows):
