@@ -292,11 +292,11 @@ def crossed_mean(
 
 def clopper_pearson(successes: int, n: int, level: float) -> Estimate:
     """A proportion of independent records with its exact interval (Clopper and Pearson 1934)."""
-    from scipy.stats import beta
+    from scipy.special import betaincinv  # scipy.stats says the same and takes most of a second to import
 
     tail = (1 - level) / 2
-    low = float(beta.ppf(tail, successes, n - successes + 1)) if successes else 0.0
-    high = float(beta.ppf(1 - tail, successes + 1, n - successes)) if successes < n else 1.0
+    low = float(betaincinv(successes, n - successes + 1, tail)) if successes else 0.0
+    high = float(betaincinv(successes + 1, n - successes, 1 - tail)) if successes < n else 1.0
     return Estimate(successes / n, low, high, level, "Clopper-Pearson", n, "records")
 
 

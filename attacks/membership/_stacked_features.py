@@ -12,16 +12,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...harness.errors import NotApplicable
+from ...harness.errors import NotApplicable, UsageError
 from ...harness.types import Bools, Float32, Float64, Floats, Ints
 from ._references import Moments
-from .signals import hinge, lira_logit, log_confidence, log_probabilities
+from .signals import log_probabilities
 from .student_t import Prior, log_predictive
 
 SIGNALS = 7
 """Numbers that the attack keeps of a model's answer to a record."""
 
-_TEMPERATURES = (1.0, 2.0, 4.0)
+_TEMPERATURES = (1.0, 2.0, 4.0)  # each twice the one before
+_RECORDS_AT_ONCE, _RECORDS_SUMMED = 8192, 512  # what a step works on stays in the processor's cache
 _LOGIT, _CONFIDENCE = 0, slice(2, 5)  # columns of the signals
 _COMPARED = np.array([0, 1, 3])  # logit, hinge and log confidence at T = 2: these get a mean and a variance a side
 _NU0 = 16.0
@@ -30,17 +31,51 @@ _LEAST_CONFIDENCE = 1e-12  # differences of sums of confidences mean nothing bel
 
 
 def signals_of(logits: Floats, labels: Ints) -> Float32:
-    """All that the attack asks of one model: float32 (n, 7) from logits (n, classes) and labels (n,).
+    """All that the attack asks of one model: float32 (n, 7) from logits (n, classes >= 2) and labels (n,).
 
     LiRA logit, hinge, log confidence in the label at T = 1, 2, 4, log confidence in the runner-up, and how far the
     first is ahead of it. Each is the same for logits and for logarithms of probabilities.
+
+    Computed class by class in float32, on logits less that of the label, with one exponential for all temperatures.
     """
-    confidences = [log_confidence(logits, labels, temperature) for temperature in _TEMPERATURES]
-    chosen = logits[np.arange(len(labels)), labels].astype(np.float64)
-    second, first = np.partition(logits, -2, axis=1)[:, -2:].T.astype(np.float64)
-    runner_up = second - chosen + confidences[0]  # less the normaliser, which is chosen - confidences[0]
-    columns = [lira_logit(logits, labels), hinge(logits, labels), *confidences, runner_up, first - second]
-    return np.asarray(np.stack(columns, axis=1), dtype=np.float32)
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise UsageError(f"{logits.shape} answers and {labels.shape} labels: must be (n, classes) and (n,)")
+    n, classes = logits.shape
+    signals = np.empty((n, SIGNALS), dtype=np.float32)
+    room = np.empty((classes, min(n, _RECORDS_AT_ONCE)), dtype=np.float32)
+    for start in range(0, n, _RECORDS_AT_ONCE):
+        rows = slice(start, start + _RECORDS_AT_ONCE)
+        signals[rows] = _block(logits[rows], labels[rows], room[:, : len(labels[rows])])
+    return signals
+
+
+def _block(logits: Floats, labels: Ints, ahead: Float32) -> Float32:
+    """`signals_of` of a few records; `ahead` (classes, n) is overwritten."""
+    rows = np.arange(len(labels))
+    np.subtract(logits.T, logits[rows, labels], out=ahead, casting="same_kind")
+    first, second = _top_two(ahead)
+    rival = np.where(first > 0, first, second)  # the best but the label, which stands at 0
+    ahead[labels, rows] = -np.inf
+    ahead -= rival
+    ahead /= _TEMPERATURES[-1]
+    np.exp(ahead, out=ahead)
+    against: list[
+        Float32
+    ] = []  # log odds against the label at T = 4, 2, 1: squaring the exponentials halves the temperature
+    for temperature in reversed(_TEMPERATURES):
+        against.insert(0, rival / np.float32(temperature) + np.log(ahead.sum(axis=0)))
+        np.multiply(ahead, ahead, out=ahead)
+    confidences = [-np.maximum(odds, 0) - np.log1p(np.exp(-np.abs(odds))) for odds in against]
+    return np.stack([-against[0], -rival, *confidences, second + confidences[0], first - second], axis=1)
+
+
+def _top_two(rows: Float32) -> tuple[Float32, Float32]:
+    """The largest and the second largest (n,) of each column of (k, n)."""
+    first, second = np.maximum(rows[0], rows[1]), np.minimum(rows[0], rows[1])
+    for row in rows[2:]:
+        second = np.maximum(second, np.minimum(first, row))
+        first = np.maximum(first, row)
+    return first, second
 
 
 def signals_of_probabilities(probabilities: Float64, labels: Ints) -> Float64:
@@ -71,15 +106,16 @@ class Sums:
     def of(cls, references: Floats, member: Bools) -> Sums:
         """Sums of signals (m, n, 7) with bool (m, n), which reference trained on which record."""
         n = member.shape[1]
-        rows = np.arange(n)
         count, total, squares = np.zeros((2, n)), np.zeros((2, n, 3)), np.zeros((2, n, 3))
         confidence = np.zeros((n, 3))
-        for signals, inside in zip(references, member, strict=True):
-            side, compared = np.where(inside, 0, 1), signals[:, _COMPARED].astype(np.float64)
-            count[side, rows] += 1
-            total[side, rows] += compared
-            squares[side, rows] += compared**2
-            confidence += np.exp(signals[:, _CONFIDENCE], dtype=np.float64)
+        for start in range(0, n, _RECORDS_SUMMED):
+            rows = slice(start, start + _RECORDS_SUMMED)
+            sides = np.stack([member[:, rows], ~member[:, rows]]).astype(np.float64)
+            compared = references[:, rows][:, :, _COMPARED].astype(np.float64)
+            count[:, rows] = sides.sum(axis=1)
+            total[:, rows] = np.einsum("smr,mrj->srj", sides, compared)
+            squares[:, rows] = np.einsum("smr,mrj->srj", sides, compared**2)
+            confidence[rows] = np.exp(references[:, rows, _CONFIDENCE]).sum(axis=0, dtype=np.float64)
         deviations = (squares - total**2 / np.maximum(count, 1)[:, :, np.newaxis]).sum(axis=1)
         degrees = np.maximum((count - 1).sum(axis=1), 1)[:, np.newaxis]
         return cls(count, total, squares, confidence, np.maximum(deviations / degrees, _TINY))

@@ -13,10 +13,10 @@ targets share the draws.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -69,11 +69,19 @@ def stacked_scores(
     references = np.empty((*reference_logits.shape[:2], SIGNALS), dtype=np.float32)
     for k, logits in enumerate(reference_logits):
         references[k] = signals_of(logits, labels)
-    return scores_from_signals(signals_of(target_logits, labels), references, member, seed=seed)
+    return _scores(signals_of(target_logits, labels), references, member, lambda: _learnt(references, member, seed))
 
 
 def scores_from_signals(target: Floats, references: Floats, member: Bools, *, seed: int) -> Float64:
-    """`stacked_scores` from signals: (n, 7) of the target, (m, n, 7) of the references; see `signals_of`."""
+    """`stacked_scores` from signals: (n, 7) of the target, (m, n, 7) of the references; see `signals_of`.
+
+    What was learnt from the last references is kept, for the next target with the same ones.
+    """
+    return _scores(target, references, member, lambda: _kept(_References(references, member), seed))
+
+
+def _scores(target: Floats, references: Floats, member: Bools, learnt: Callable[[], _Learnt]) -> Float64:
+    """Check, learn, score."""
     from threadpoolctl import threadpool_limits
 
     if member.dtype != np.bool_ or member.shape != references.shape[:2]:
@@ -85,7 +93,7 @@ def scores_from_signals(target: Floats, references: Floats, member: Bools, *, se
         raise NotApplicable(f"needs at least 4 reference models, in complementary pairs: there are {len(member)}")
     check_left(member, groups)
     with threadpool_limits(1):  # sums of another order have other last digits
-        known, classifier = _learnt(_References(references, member), seed)
+        known, classifier = learnt()
         left_out = [groups[k] for k in np.unique(np.linspace(0, len(groups) - 1, _LEFT_OUT).astype(np.int64))]
         return _averaged(classifier, target.astype(np.float32), known, left_out)
 
@@ -110,10 +118,14 @@ class _References:
 
 
 @lru_cache(maxsize=1)  # a target and its complement have the same references: one classifier serves both
-def _learnt(references: _References, seed: int) -> tuple[_Known, _Classifier]:
+def _kept(references: _References, seed: int) -> _Learnt:
+    return _learnt(references.signals, references.member, seed)
+
+
+def _learnt(signals: Floats, member: Bools, seed: int) -> _Learnt:
     """All that is learnt from references, whoever the target is."""
-    known = _Known(references.signals, references.member, Sums.of(references.signals, references.member))
-    rows = _labelled_rows(known, halves(references.member), np.random.default_rng(seed))
+    known = _Known(signals, member, Sums.of(signals, member))
+    rows = _labelled_rows(known, halves(member), np.random.default_rng(seed))
     return known, _Classifier.fitted(*rows)
 
 
@@ -154,6 +166,9 @@ def _averaged(classifier: _Classifier, target: Floats, known: _Known, left_out: 
         for group in left_out:
             scores[rows] += classifier.log_odds(features(target[rows], known.without(group, rows)))
     return scores / len(left_out)
+
+
+_Learnt: TypeAlias = "tuple[_Known, _Classifier]"
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,22 +43,32 @@ def split(logits, member, labels):
     return (logits[0], logits[2:], member[2:], labels), member[0]
 
 
-def test_signals_are_those_of_the_single_attacks():
-    logits, _, labels = world(m=2, n=50)
-    found = signals_of(logits[0], labels)
+RNG = np.random.default_rng(5)
+ANSWERS = {
+    "random": RNG.normal(size=(50, 5)),
+    "two classes, more than one block": RNG.normal(size=(9000, 2)).astype(np.float32),
+    "ties": RNG.integers(0, 3, size=(200, 4)).astype(np.float64),
+    "sure": 300 * RNG.normal(size=(200, 4)),
+    "logarithms of zeros": signals.log_probabilities(np.eye(4)[RNG.integers(4, size=40)]),
+}
+
+
+@pytest.mark.parametrize("logits", ANSWERS.values(), ids=ANSWERS.keys())
+def test_signals_are_those_of_the_single_attacks(logits):
+    labels = RNG.integers(logits.shape[1], size=len(logits))
+    found = signals_of(logits, labels)
     assert found.dtype == np.float32
-    for column, expected in enumerate(
-        [
-            signals.lira_logit(logits[0], labels),
-            signals.hinge(logits[0], labels),
-            *(signals.log_confidence(logits[0], labels, t) for t in (1, 2, 4)),
-        ]
-    ):
-        assert found[:, column] == pytest.approx(expected, rel=1e-6, abs=1e-6)
-    ordered = np.sort(logits[0], axis=1)
-    assert found[:, 5] == pytest.approx(ordered[:, -2] - np.log(np.exp(logits[0]).sum(axis=1)), rel=1e-6, abs=1e-6)
-    assert found[:, 6] == pytest.approx(ordered[:, -1] - ordered[:, -2], rel=1e-6, abs=1e-6)
-    assert signals_of(logits[0] + 7, labels) == pytest.approx(found, abs=1e-5)
+    ordered = np.sort(logits.astype(np.float64), axis=1)
+    normaliser = ordered[:, -1] + np.log(np.exp(ordered - ordered[:, -1:]).sum(axis=1))
+    expected = [
+        signals.lira_logit(logits, labels),
+        signals.hinge(logits, labels),
+        *(signals.log_confidence(logits, labels, t) for t in (1, 2, 4)),
+        ordered[:, -2] - normaliser,
+        ordered[:, -1] - ordered[:, -2],
+    ]
+    assert found == pytest.approx(np.stack(expected, axis=1), rel=2e-6, abs=2e-6)
+    assert signals_of(logits + 7, labels) == pytest.approx(found, rel=2e-6, abs=1e-5)
 
 
 @pytest.mark.parametrize("m", [4, 10])
