@@ -276,6 +276,43 @@ class Estimate:
             )
 
 
+@dataclass(frozen=True)
+class AuditedEpsilon:
+    """What an audit found out about epsilon, and what that is worth.
+
+    Attributes:
+        value: the number to quote, >= 0: for a lower bound the bound itself.
+        low: lower end of what is stated, equal to `value` for a lower bound.
+        high: upper end; None where nothing is stated about it.
+        level: confidence level of the bound, or mass of the credible interval, e.g. 0.95.
+        kind: `lower bound` holds with probability `level` whatever the mechanism; `conditional lower bound` does if
+            the mechanism is of the family that `assumes` names; `credible interval` is a Bayesian statement;
+            `heuristic` holds for no stated reason, since `assumes` is known not to be met.
+        method: how it was computed, in words, with its source.
+        delta: delta at which epsilon is stated.
+        n: trials or canaries that it rests on.
+        assumes: what must be true for it to hold, in words.
+    """
+
+    value: float
+    low: float
+    high: float | None
+    level: float
+    kind: Literal["lower bound", "conditional lower bound", "credible interval", "heuristic"]
+    method: str
+    delta: float
+    n: int
+    assumes: str
+
+    def __post_init__(self) -> None:
+        ends = [self.low, self.value, *([] if self.high is None else [self.high])]
+        if not np.isfinite(ends).all() or sorted(ends) != ends or self.low < 0:
+            raise ValueError(f"AuditedEpsilon({self.low} <= {self.value} <= {self.high}): not in order")
+
+    def __float__(self) -> float:
+        return self.value
+
+
 class Verdict(StrEnum):
     """Outcome of a rule, a candidate or a run; decided on interval ends, never on a point estimate."""
 

@@ -1,0 +1,1 @@
+"""Deliberately broken DP-SGD trainers, and what the audit says of each."""
