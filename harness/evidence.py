@@ -20,10 +20,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from .errors import InfrastructureError, UsageError
-from .types import Estimate, Family, Guarantee, PrivacyClaim, ThreatModel, Verdict
+from .types import AuditedEpsilon, Estimate, Family, Guarantee, PrivacyClaim, ThreatModel, Verdict
 
 SCHEMA_VERSION: Literal["1"] = "1"
 SCHEMA_FILE = Path(__file__).with_name("evidence.schema.json")
+STRONGEST = "strongest"
+"""Stands where an attack's name stands, for the strongest of them; no attack may have this name."""
+
 METRIC_PREFIX: dict[Family, str] = {"membership": "mia", "inversion": "inversion", "attribute": "attribute"}
 
 
@@ -48,8 +51,87 @@ class AttackResult(_Record):
         return f"{METRIC_PREFIX[self.family]}/{self.id}/{metric}"
 
 
+class Strongest(_Record):
+    """The strongest of several membership attacks by one metric, free of the optimism of having chosen it.
+
+    `attack` was chosen among `of` on one half of the records and measured on the other half.
+    """
+
+    attack: str
+    of: tuple[str, ...]
+    estimate: Estimate
+
+
+class Comparison(_Record):
+    """This candidate less `baseline`, another candidate, by one metric on the same records and targets."""
+
+    baseline: str
+    metric: str
+    difference: Estimate
+
+
+class Group(_Record):
+    """The primary attack on the records of one group. `small`: too few for a judgement; shown, never compared."""
+
+    column: str
+    value: str
+    members: int
+    outsiders: int
+    small: bool
+    metrics: dict[str, Estimate]
+
+
+class Vulnerability(_Record):
+    """How often single records are flagged by an attack, over the target models that trained on them.
+
+    Attributes:
+        attack: the attack.
+        fpr: false positive rate of each target's threshold.
+        models: target models that trained on each record.
+        shares: share of the records that are flagged so often, by name.
+        stability: rank correlation of the records' frequencies between two halves of the models; null with too few.
+    """
+
+    attack: str
+    fpr: float
+    models: int
+    shares: dict[str, Estimate]
+    stability: Estimate | None
+
+
+class Audit(_Record):
+    """What canaries said about epsilon. `claimed` is null where nothing is claimed.
+
+    Attributes:
+        id: the method: `one_run`, `one_run_fdp` or `multi_run`.
+        canaries: how many records were inserted, each by its own fair coin.
+        kind: what they were.
+        models: training runs that were looked at.
+        guesses: guesses made, a number fixed before the run.
+        right: how many were right.
+        epsilon: what follows.
+        claimed: epsilon that is claimed at the same delta, for the same neighbours.
+        ceiling: the largest epsilon that so many canaries could prove.
+        contradicts: whether a lower bound lies above the claim.
+    """
+
+    id: str
+    canaries: int
+    kind: str
+    models: int
+    guesses: int
+    right: int
+    epsilon: AuditedEpsilon
+    claimed: float | None
+    ceiling: float
+    contradicts: bool
+
+
 class Candidate(_Record):
-    """One model behind one defence. `claim` is null where nothing formal is claimed, never infinity."""
+    """One model behind one defence. `claim` is null where nothing formal is claimed, never infinity.
+
+    `strongest` goes by metric; its full names are `mia/strongest/METRIC`.
+    """
 
     id: str
     model: str
@@ -58,6 +140,11 @@ class Candidate(_Record):
     claim: PrivacyClaim | None
     utility: dict[str, Estimate]
     attacks: tuple[AttackResult, ...]
+    strongest: dict[str, Strongest] = {}
+    comparisons: tuple[Comparison, ...] = ()
+    groups: tuple[Group, ...] = ()
+    vulnerability: Vulnerability | None = None
+    audits: tuple[Audit, ...] = ()
 
     def metrics(self) -> Iterator[tuple[str, Estimate]]:
         """Every estimate with its full name."""
@@ -66,6 +153,8 @@ class Candidate(_Record):
         for attack in self.attacks:
             for name, estimate in attack.metrics.items():
                 yield attack.metric_name(name), estimate
+        for name, found in self.strongest.items():
+            yield f"{METRIC_PREFIX['membership']}/{STRONGEST}/{name}", found.estimate
 
 
 class Control(_Record):
