@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from .cli_audit import add_audit
+from .cli_compare import add_compare
 from .errors import ExitCode, PrivassayError
 
 DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
@@ -234,6 +236,8 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("--json", action="store_true", help="print JSON")
     listing.set_defaults(command=_list)
 
+    add_audit(commands)
+    add_compare(commands)
     _add_store(commands)
     doctor = commands.add_parser("doctor", help="check this machine and environment")
     doctor.set_defaults(command=_doctor)

@@ -20,13 +20,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from .errors import InfrastructureError, UsageError
-from .types import AuditedEpsilon, Estimate, Family, Guarantee, PrivacyClaim, ThreatModel, Verdict
+from .types import STRONGEST, AuditedEpsilon, Estimate, Family, Guarantee, PrivacyClaim, ThreatModel, Verdict
 
 SCHEMA_VERSION: Literal["1"] = "1"
 SCHEMA_FILE = Path(__file__).with_name("evidence.schema.json")
-STRONGEST = "strongest"
-"""Stands where an attack's name stands, for the strongest of them; no attack may have this name."""
-
 METRIC_PREFIX: dict[Family, str] = {"membership": "mia", "inversion": "inversion", "attribute": "attribute"}
 
 
@@ -89,7 +86,7 @@ class Vulnerability(_Record):
         fpr: false positive rate of each target's threshold.
         models: target models that trained on each record.
         shares: share of the records that are flagged so often, by name.
-        stability: rank correlation of the records' frequencies between two halves of the models; null with too few.
+        stability: rank correlation of the records' mean places between two halves of the models; null with too few.
     """
 
     attack: str
@@ -104,14 +101,14 @@ class Audit(_Record):
 
     Attributes:
         id: the method: `one_run`, `one_run_fdp` or `multi_run`.
-        canaries: how many records were inserted, each by its own fair coin.
+        canaries: how many records it looks at in each training run, each put in by its own fair coin.
         kind: what they were.
         models: training runs that were looked at.
-        guesses: guesses made, a number fixed before the run.
+        guesses: guesses made over all of them, a number fixed before.
         right: how many were right.
         epsilon: what follows.
         claimed: epsilon that is claimed at the same delta, for the same neighbours.
-        ceiling: the largest epsilon that so many canaries could prove.
+        ceiling: the largest epsilon that so many canaries and guesses could prove.
         contradicts: whether a lower bound lies above the claim.
     """
 

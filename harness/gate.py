@@ -10,8 +10,12 @@ A `max` rule compares each end of an estimate's interval with the limit (a `min`
 An attack that the rule covers and that was not run turns PASS into INCONCLUSIVE: it might be the strongest.
 
 A rule over several attacks passes only if each of them does, which needs no correction for many comparisons
-(intersection-union test: Berger 1982, Technometrics 24, 295-300). A FAIL by the largest of K lower ends is
-not corrected for having chosen it, and its reason says so.
+(intersection-union test: Berger 1982, Technometrics 24, 295-300). It fails by an interval that answers for the
+choice: that of the attack which was named primary before the run, or that of the strongest attack, which is
+corrected for having been chosen (`strongest.py`). One of several others over the limit by itself leaves the rule open.
+Where neither is there, as among inversion attacks, any may fail it, and the reason says that nothing was corrected.
+
+Whatever the policy, a lower bound on epsilon above a candidate's formal claim is a FAIL: the claim is contradicted.
 """
 
 from __future__ import annotations
@@ -24,9 +28,13 @@ from fnmatch import fnmatchcase
 from .errors import ExitCode, UsageError
 from .evidence import METRIC_PREFIX, AttackResult, Candidate, Evidence, RuleVerdict
 from .policy import ClaimRule, MetricRule, Policy, Rule
-from .types import Estimate, Verdict
+from .power import records_needed_scaled
+from .types import STRONGEST, Estimate, Verdict
 
 # The one place where precedence is decided, strongest first. Verdicts have the names of their exit codes.
+CONTRADICTED = "claim-contradicted"
+"""Rule of every policy, named or not."""
+
 PRECEDENCE = (ExitCode.USAGE, ExitCode.ERROR, ExitCode.FAIL, ExitCode.INCONCLUSIVE, ExitCode.PASS)
 
 
@@ -46,17 +54,41 @@ def overall(verdicts: Iterable[RuleVerdict]) -> Verdict:
 
 
 def exit_code_without_policy(evidence: Evidence) -> ExitCode:
-    """What a run that nothing judges returns: ERROR when a control or an attack failed, else PASS."""
+    """What a run that nothing judges returns: ERROR when a control or an attack failed, FAIL for a refuted claim."""
     attacks = [attack for candidate in evidence.candidates for attack in candidate.attacks]
     broken = _control_fault(evidence) is not None or any(attack.status == "error" for attack in attacks)
-    return ExitCode.ERROR if broken else ExitCode.PASS
+    if broken:
+        return ExitCode.ERROR
+    return ExitCode.FAIL if contradictions(evidence.candidates) else ExitCode.PASS
+
+
+def contradictions(candidates: Iterable[Candidate]) -> tuple[RuleVerdict, ...]:
+    """A FAIL for every audit that proved more than its candidate claims."""
+    return tuple(
+        RuleVerdict(
+            candidate=candidate.id,
+            rule=CONTRADICTED,
+            metric=f"audit/{audit.id}",
+            verdict=Verdict.FAIL,
+            attack=None,
+            estimate=None,
+            limit=audit.claimed,
+            reason=f"claim contradicted: epsilon is at least {audit.epsilon.value:.4g} with confidence "
+            f"{100 * audit.epsilon.level:g} % ({audit.right} of {audit.guesses} guesses about canaries were right), "
+            f"the claim is {audit.claimed:.4g}; the claim or what was meant to implement it is wrong",
+        )
+        for candidate in candidates
+        for audit in candidate.audits
+        if audit.contradicts
+    )
 
 
 def judge(evidence: Evidence, policy: Policy, candidates: Sequence[str] | None) -> tuple[RuleVerdict, ...]:
     """Apply every rule to every candidate: those named, or all when `candidates` is None.
 
     Returns:
-        One verdict a candidate and rule, candidates in the order asked, rules in the order of the policy.
+        One verdict a candidate and rule, candidates in the order asked, rules in the order of the policy; then one
+        for each claim that an audit contradicts.
 
     Raises:
         UsageError: a candidate is not in the evidence, none is, or a rule matches no metric.
@@ -69,7 +101,8 @@ def judge(evidence: Evidence, policy: Policy, candidates: Sequence[str] | None) 
         raise UsageError("no candidate to judge: the evidence or the selection is empty")
     chosen = [evidence.candidate(candidate_id) for candidate_id in ids]
     fault = _control_fault(evidence)
-    return tuple(_judge_one(rule, candidate, fault) for candidate in chosen for rule in policy.rules)
+    judged = (_judge_one(rule, c, evidence.primary, fault) for c in chosen for rule in policy.rules)
+    return (*judged, *contradictions(chosen))
 
 
 def matches(pattern: str, name: str) -> bool:
@@ -80,15 +113,16 @@ def matches(pattern: str, name: str) -> bool:
 
 @dataclass(frozen=True)
 class _Measured:
-    """One metric that a rule compares with its limit."""
+    """One metric that a rule compares with its limit. `chosen`: its interval answers for having been chosen."""
 
     metric: str
     attack: str | None
     estimate: Estimate
+    chosen: bool = False
 
 
-def _judge_one(rule: Rule, candidate: Candidate, fault: str | None) -> RuleVerdict:
-    verdict = _judge_claim(rule, candidate) if isinstance(rule, ClaimRule) else _judge_metric(rule, candidate)
+def _judge_one(rule: Rule, candidate: Candidate, primary: str | None, fault: str | None) -> RuleVerdict:
+    verdict = _judge_claim(rule, candidate) if isinstance(rule, ClaimRule) else _judge_metric(rule, candidate, primary)
     if fault is None:
         return verdict
     return verdict.model_copy(update={"verdict": Verdict.ERROR, "attack": None, "estimate": None, "reason": fault})
@@ -130,12 +164,12 @@ def _within(value: float, limit: float | None) -> bool:
     return limit is None or value <= limit
 
 
-def _judge_metric(rule: MetricRule, candidate: Candidate) -> RuleVerdict:
+def _judge_metric(rule: MetricRule, candidate: Candidate, primary: str | None) -> RuleVerdict:
     """Compare what was measured; then let failed and missing attacks speak."""
     measured = _measured(rule, candidate)
     covered = _covered(rule, candidate)
     failed = [attack for attack in covered if attack.status == "error"]
-    decided = _compare(rule, candidate.id, measured) if measured else _nothing(rule, candidate.id, covered)
+    decided = _compare(rule, candidate.id, measured, primary) if measured else _nothing(rule, candidate.id, covered)
     if failed and measured:
         reason = f"{_state(failed[0])}; the others alone: {decided.verdict.value}, {decided.reason}"
         update = {"verdict": Verdict.ERROR, "attack": failed[0].id, "metric": rule.metric, "estimate": None}
@@ -156,6 +190,9 @@ def _measured(rule: MetricRule, candidate: Candidate) -> list[_Measured]:
     for attack in candidate.attacks:
         if attack.status == "ok":
             found += [_Measured(attack.metric_name(n), attack.id, e) for n, e in attack.metrics.items()]
+    for name, best in candidate.strongest.items():
+        metric = f"{METRIC_PREFIX['membership']}/{STRONGEST}/{name}"
+        found.append(_Measured(metric, best.attack, best.estimate, chosen=True))
     return [entry for entry in found if matches(rule.metric, entry.metric)]
 
 
@@ -165,7 +202,7 @@ def _covered(rule: MetricRule, candidate: Candidate) -> list[AttackResult]:
     return [a for a in candidate.attacks if matches(pattern, f"{METRIC_PREFIX[a.family]}/{a.id}")]
 
 
-def _compare(rule: MetricRule, candidate: str, measured: Sequence[_Measured]) -> RuleVerdict:
+def _compare(rule: MetricRule, candidate: str, measured: Sequence[_Measured], primary: str | None) -> RuleVerdict:
     """The verdict of the interval ends. For a `min` rule everything is mirrored at zero."""
     sign = 1.0 if rule.max is not None else -1.0
 
@@ -175,11 +212,18 @@ def _compare(rule: MetricRule, candidate: str, measured: Sequence[_Measured]) ->
     def far(entry: _Measured) -> float:
         return max(sign * entry.estimate.low, sign * entry.estimate.high)
 
-    proved, feared = max(measured, key=near), max(measured, key=far)
+    single = [entry for entry in measured if not entry.chosen] or list(measured)
+    proved = max(_answerable(measured, single, primary), key=near)
+    feared, alone = max(single, key=far), max(single, key=near)
+    note = ""
     if near(proved) > sign * rule.limit:
         verdict, decisive = Verdict.FAIL, proved
+        if len(single) > 1 and not _answers(proved, primary):
+            note = ", not corrected for choosing"
     else:
         verdict, decisive = Verdict.PASS if far(feared) <= sign * rule.limit else Verdict.INCONCLUSIVE, feared
+        if near(alone) > sign * rule.limit:
+            note = f"; {alone.metric} lies over it alone, which is no proof: one of {len(single)}, not named before"
     return RuleVerdict(
         candidate=candidate,
         rule=rule.id,
@@ -188,25 +232,52 @@ def _compare(rule: MetricRule, candidate: str, measured: Sequence[_Measured]) ->
         attack=decisive.attack,
         estimate=decisive.estimate,
         limit=rule.limit,
-        reason=_reason(rule, verdict, decisive, measured),
+        reason=_reason(rule, verdict, decisive, single) + note,
     )
 
 
+def _answerable(measured: Sequence[_Measured], single: Sequence[_Measured], primary: str | None) -> Sequence[_Measured]:
+    """What may prove a violation: the only one, or those that answer for the choice, or any where there are none."""
+    if len(single) == 1:
+        return single
+    return [entry for entry in measured if _answers(entry, primary)] or single
+
+
+def _answers(entry: _Measured, primary: str | None) -> bool:
+    """Whether its interval answers for having been chosen: named before the run, or corrected."""
+    return entry.chosen or (primary is not None and entry.attack == primary)
+
+
 def _reason(rule: MetricRule, verdict: Verdict, decisive: _Measured, measured: Sequence[_Measured]) -> str:
-    """The comparison in words: which interval, which end, which of how many."""
+    """The comparison in words: which interval, which end, which of how many, and what would decide."""
     estimate, is_max = decisive.estimate, rule.max is not None
     text = {
         Verdict.PASS: ("upper end at or under", "lower end at or over"),
         Verdict.FAIL: ("lower end over", "upper end under"),
         Verdict.INCONCLUSIVE: ("which holds", "which holds"),
     }[verdict][0 if is_max else 1]
-    interval = f"{100 * estimate.level:g} % interval {estimate.low:.4g} to {estimate.high:.4g}"
+    interval = f"{100 * estimate.level:.4g} % interval {estimate.low:.4g} to {estimate.high:.4g}"
     reason = f"{decisive.metric}: {interval}, {text} the limit {rule.limit:.4g}"
     if len(measured) > 1:
         kind = "attacks" if len({entry.attack for entry in measured}) == len(measured) else "metrics"
-        reason += f"; {'largest' if is_max else 'smallest'} of {len(measured)} {kind}"
-        reason += ", not corrected for choosing" if verdict is Verdict.FAIL else ""
+        reason += f"; {_place(decisive, is_max)} of {len(measured)} {kind}"
+    if verdict is Verdict.INCONCLUSIVE:
+        reason += f"; {_needed(estimate, rule.limit)}"
     return reason
+
+
+def _place(decisive: _Measured, is_max: bool) -> str:
+    if decisive.chosen:
+        return f"{decisive.attack}, chosen as the strongest"
+    return "largest" if is_max else "smallest"
+
+
+def _needed(estimate: Estimate, limit: float) -> str:
+    """How much more would decide an open comparison."""
+    enough = records_needed_scaled(estimate, limit)
+    if enough is None:
+        return "the estimate is the limit itself: no number of records would decide"
+    return f"about {enough:,} records instead of {estimate.n:,} would decide, if the estimate stays"
 
 
 def _nothing(rule: MetricRule, candidate: str, covered: Sequence[AttackResult]) -> RuleVerdict:

@@ -21,10 +21,16 @@ Bools = NDArray[np.bool_]
 Access = Literal["labels", "probabilities", "gradients"]
 Family = Literal["membership", "inversion", "attribute"]
 Guarantee = Literal["none", "heuristic", "formal"]
-Sampler = Literal["poisson", "shuffled"]
+Sampler = Literal["poisson", "shuffled", "fixed_size"]
 Neighbouring = Literal["add_or_remove_one", "zero_out_one"]
-Accountant = Literal["pld", "gaussian"]
+Accountant = Literal["pld", "rdp", "gaussian"]
 Over = Literal["records", "classes", "models", "models and records", "models and classes"]
+
+Selection = Literal["bonferroni", "split"]
+"""How the strongest of several attacks answers for having been chosen."""
+
+STRONGEST = "strongest"
+"""Stands where an attack's name stands, for the strongest of them; no attack may have this name."""
 
 ACCESS_LEVELS: tuple[Access, ...] = ("labels", "probabilities", "gradients")
 
@@ -50,6 +56,9 @@ class Dataset:
         bounds: smallest and largest value a feature may take; public knowledge, not measured on the records.
         public: whether the records may be shown in a report (published data about no one).
         licence: terms under which the records were published.
+        sensitive: columns of strings (n,), by name, whose groups the report compares, e.g. sex or region. Neither
+            models nor attacks see them, and no result but the rows of groups depends on them, so they are no part of
+            the digest.
     """
 
     name: str
@@ -59,6 +68,7 @@ class Dataset:
     bounds: tuple[float, float]
     public: bool
     licence: str
+    sensitive: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -132,9 +142,9 @@ class ObservedSampling:
     (`accounting.observed_poisson`).
 
     Attributes:
-        sampler: `poisson` (every record joins every batch by its own coin) or `shuffled` (every record exactly once
-            an epoch).
-        sample_rate: Poisson: probability of joining a batch. Shuffled: batch size over records.
+        sampler: `poisson` (every record joins every batch by its own coin), `shuffled` (every record exactly once
+            an epoch) or `fixed_size` (every batch as many records as the others, drawn afresh without replacement).
+        sample_rate: Poisson: probability of joining a batch. Otherwise: batch size over records.
         steps: optimiser steps that were observed, empty batches included.
         epochs: passes over the data (Poisson: steps x sample_rate).
     """

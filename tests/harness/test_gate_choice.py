@@ -1,0 +1,162 @@
+"""Which of several attacks may prove a violation, and claims that an audit contradicts."""
+
+import pytest
+from privassay.harness import evidence as ev
+from privassay.harness.errors import ExitCode
+from privassay.harness.gate import CONTRADICTED, exit_code, exit_code_without_policy, judge
+from privassay.harness.policy import MetricRule, Policy
+from privassay.harness.types import AuditedEpsilon, Estimate, PrivacyClaim, ThreatModel, Verdict
+
+THREAT = ThreatModel("probabilities", False, True, 14, 1)
+DATA = ev.DataRecord(
+    name="d",
+    sha256="",
+    licence="",
+    public=True,
+    records=9,
+    shape=(2,),
+    classes=2,
+    pool=6,
+    auxiliary=3,
+    split_sha256="",
+)
+
+
+def interval(low, high):
+    return Estimate((low + high) / 2, low, high, 0.95, "by hand", 100, "models and records")
+
+
+def attack(name, low, high):
+    return ev.AttackResult(
+        id=name,
+        component=name,
+        family="membership",
+        implementation="test",
+        threat_model=THREAT,
+        status="ok",
+        reason="",
+        metrics={"auc": interval(low, high)},
+    )
+
+
+def evidence(*attacks, primary=None, strongest=None, audits=(), claim=None, passed=True):
+    best = {} if strongest is None else {"auc": ev.Strongest(attack=strongest[0], of=("a", "b"), estimate=strongest[1])}
+    subject = ev.Candidate(
+        id="mlp/none",
+        model="mlp",
+        defense="none",
+        guarantee="none",
+        claim=claim,
+        utility={},
+        attacks=attacks,
+        strongest=best,
+        audits=audits,
+    )
+    control = ev.Control(id="c", expectation="", status="passed" if passed else "failed", reason="", metrics={})
+    return ev.Evidence(
+        schema_version="1",
+        run_id="r",
+        created="now",
+        experiment={},
+        provenance=ev.Provenance(code={}, packages={}, machine={}, seeds={}, data=DATA),
+        candidates=(subject,),
+        controls=(control,),
+        primary=primary,
+        policy_sha256=None,
+        verdicts=(),
+        artifacts=(),
+    )
+
+
+def judged(found, metric="mia/*/auc"):
+    rule = MetricRule(id="rule", metric=metric, max=0.6)
+    return judge(found, Policy("p", None, (rule,), "0" * 64, "p.yaml"), None)
+
+
+OVER, UNDER, OPEN = (0.61, 0.69), (0.5, 0.58), (0.55, 0.64)
+
+
+def test_the_primary_attack_proves_a_violation_without_correction():
+    (verdict,) = judged(
+        evidence(attack("a", *OVER), attack("b", *UNDER), primary="a", strongest=("b", interval(*OPEN)))
+    )
+    assert (verdict.verdict, verdict.attack) == (Verdict.FAIL, "a")
+    assert "not corrected" not in verdict.reason
+
+
+def test_the_corrected_strongest_proves_a_violation():
+    (verdict,) = judged(
+        evidence(attack("a", *UNDER), attack("b", *OVER), primary="a", strongest=("b", interval(*OVER)))
+    )
+    assert (verdict.verdict, verdict.attack, verdict.metric) == (Verdict.FAIL, "b", "mia/strongest/auc")
+    assert "chosen as the strongest" in verdict.reason
+
+
+def test_another_attack_over_the_limit_alone_leaves_the_rule_open():
+    """The largest of several intervals, uncorrected, is over the limit too often by chance."""
+    found = evidence(attack("a", *UNDER), attack("b", *OVER), primary="a", strongest=("b", interval(*OPEN)))
+    (verdict,) = judged(found)
+    assert (verdict.verdict, verdict.attack) == (Verdict.INCONCLUSIVE, "b")
+    assert "no proof: one of 2, not named before" in verdict.reason
+    assert exit_code([verdict]) is ExitCode.INCONCLUSIVE
+
+
+def test_a_rule_that_names_one_attack_needs_no_correction():
+    found = evidence(attack("a", *UNDER), attack("b", *OVER), primary="a", strongest=("b", interval(*OPEN)))
+    assert judged(found, "mia/b/auc")[0].verdict is Verdict.FAIL
+    assert judged(found, "mia/a/auc")[0].verdict is Verdict.PASS
+
+
+def test_a_wider_corrected_interval_keeps_nothing_from_passing():
+    """Every attack within the limit is a pass: intersection-union needs no correction."""
+    found = evidence(attack("a", *UNDER), attack("b", *UNDER), primary="a", strongest=("b", interval(0.49, 0.61)))
+    assert judged(found)[0].verdict is Verdict.PASS
+    assert judged(found, "mia/strongest/auc")[0].verdict is Verdict.INCONCLUSIVE
+
+
+def test_an_open_rule_says_how_many_records_would_decide():
+    (verdict,) = judged(evidence(attack("a", 0.5, 0.62)))
+    assert "about 230 records instead of 100 would decide" in verdict.reason  # 100 x (0.06 / 0.04)^2 = 225
+    (verdict,) = judged(evidence(attack("a", 0.55, 0.65)))
+    assert "no number of records would decide" in verdict.reason
+
+
+def audit(value, claimed, contradicts):
+    epsilon = AuditedEpsilon(value, value, None, 0.95, "lower bound", "by hand", 1e-5, 100, "coins are fair")
+    return ev.Audit(
+        id="one_run",
+        canaries=100,
+        kind="mislabelled",
+        models=1,
+        guesses=20,
+        right=20,
+        epsilon=epsilon,
+        claimed=claimed,
+        ceiling=3.0,
+        contradicts=contradicts,
+    )
+
+
+CLAIM = PrivacyClaim(1.0, 1e-5, "record", "add_or_remove_one", "poisson", "pld", "e", ())
+
+
+def test_a_contradicted_claim_fails_every_policy_and_a_run_without_one():
+    found = evidence(attack("a", *UNDER), audits=(audit(2.1, 1.0, True),), claim=CLAIM)
+    rule, contradicted = judged(found)
+    assert rule.verdict is Verdict.PASS
+    assert (contradicted.rule, contradicted.verdict, contradicted.limit) == (CONTRADICTED, Verdict.FAIL, 1.0)
+    assert contradicted.reason.startswith("claim contradicted: epsilon is at least 2.1")
+    assert exit_code_without_policy(found) is ExitCode.FAIL
+
+
+@pytest.mark.parametrize(("value", "claimed"), [(0.4, 1.0), (2.1, None)])
+def test_an_audit_that_contradicts_nothing_adds_no_verdict(value, claimed):
+    found = evidence(attack("a", *UNDER), audits=(audit(value, claimed, False),))
+    assert len(judged(found)) == 1
+    assert exit_code_without_policy(found) is ExitCode.PASS
+
+
+def test_a_failed_control_comes_before_a_contradiction():
+    found = evidence(attack("a", *UNDER), audits=(audit(2.1, 1.0, True),), claim=CLAIM, passed=False)
+    assert exit_code_without_policy(found) is ExitCode.ERROR
+    assert exit_code(judged(found)) is ExitCode.ERROR
