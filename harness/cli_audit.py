@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+from .cli_audit_run import add_audit_run
 from .errors import ExitCode
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def add_audit(commands: Actions) -> None:
     """Add the command `audit` with its actions."""
     audit = commands.add_parser("audit", help="check a claim of differential privacy")
     actions = audit.add_subparsers(required=True, metavar="ACTION")
+    add_audit_run(actions)
     _add_claim(actions)
     _add_rates(actions)
     _add_one_run(actions)

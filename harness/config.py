@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 
 from .errors import UsageError
 from .suite import Suite, suite_for
+from .types import STRONGEST, Selection
 from .yamlfile import parse_value, read_yaml, validate
 
 _LEAST_BEYOND = 2  # resamples beyond each end of an interval: with fewer it ends at the most extreme one
@@ -38,6 +39,8 @@ class MetricsSection(_Section):
     fprs: tuple[float, ...] = (0.01, 0.001)
     level: float = Field(default=0.95, gt=0.5, lt=1)
     resamples: int = Field(default=1000, ge=100, le=100_000)
+    strongest: Selection = "bonferroni"
+    """How the strongest of the membership attacks answers for having been chosen; see `strongest.py`."""
 
     @field_validator("fprs")
     @classmethod
@@ -53,6 +56,44 @@ class MetricsSection(_Section):
             least = math.ceil(_LEAST_BEYOND / tail - _ROUNDING)
             raise ValueError(f"resamples={self.resamples}: must be at least {least} for level={self.level:g}")
         return self
+
+
+CanaryKind = Literal["mislabelled", "mislabelled_duplicates", "out_of_distribution", "blank", "own_feature"]
+
+
+class AuditSection(_Section):
+    """Audit of what candidates claim, by canaries: records that are put into the training data by fair coins."""
+
+    candidates: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """`MODEL/DEFENSE` of the candidates to audit; all when absent."""
+    canaries: int = Field(default=300, ge=2)
+    """How many canaries, each with a coin of its own."""
+    kind: CanaryKind = "mislabelled"
+    guesses: int | None = Field(default=None, ge=2)
+    """Guesses about coins in each training run, half of them "in" and half "out"; a fifth of the canaries if absent."""
+    models: int = Field(default=1, ge=1, le=4096)
+    """Training runs with canaries, each with coins of its own."""
+    delta: float = Field(default=1e-5, gt=0, lt=1)
+    """Delta at which epsilon is stated where a candidate claims nothing; else the claim's."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.made % 2 or self.made > self.canaries:
+            raise ValueError(f"guesses={self.made}: must be even and at most canaries={self.canaries}")
+        return self
+
+    @property
+    def made(self) -> int:
+        """Guesses that each run makes.
+
+        A fifth of the canaries is near the best number for Gaussian noise of epsilon 1 to 8, and at most a tenth below
+        it, for 300 and 1000 canaries (means of 200 simulated audits at delta 1e-5).
+        """
+        return max(2, 2 * round(self.canaries / 10)) if self.guesses is None else self.guesses
+
+    def covers(self, candidate: str) -> bool:
+        """Whether a candidate is to be audited."""
+        return self.candidates is None or candidate in self.candidates
 
 
 def _empty_for_null(section: object) -> object:
@@ -88,6 +129,8 @@ class ExperimentConfig(_Section):
     metrics: MetricsSection = MetricsSection()
     evaluation_classifier: Component = {"component": "sklearn_random_forest"}
     """Independent judge of model inversion: trained on all records, never attacked."""
+    audit: AuditSection | None = None
+    """Canaries that test what candidates claim; none when absent."""
     policy: str | None = Field(default=None, min_length=1)
     """Policy file that judges the run, relative to the experiment file."""
     release: str | None = None
@@ -171,8 +214,13 @@ def _check_names(config: ExperimentConfig, source: str) -> None:
     known = ["/".join(pair) for pair in config.candidate_pairs()]
     if config.release is not None and config.release not in known:
         raise UsageError(f"{source}: release: {config.release!r} is not a candidate ({', '.join(known)})")
+    for candidate in (config.audit and config.audit.candidates) or ():
+        if candidate not in known:
+            raise UsageError(f"{source}: audit.candidates: {candidate!r} is not a candidate ({', '.join(known)})")
     if not config.all_attacks():
         raise UsageError(f"{source}: attacks: none; name some, or set suite: auto")
+    if STRONGEST in config.all_attacks():
+        raise UsageError(f"{source}: attacks.{STRONGEST}: no attack may have this name, reports use it")
     if config.primary is not None and config.primary not in config.all_attacks():
         raise UsageError(f"{source}: primary: {config.primary!r} is not an attack ({', '.join(config.all_attacks())})")
     if config.pool.targets is not None and config.pool.targets > config.pool.models:

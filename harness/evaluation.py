@@ -333,14 +333,14 @@ def _placed(scores: Scores, pool: Ints, known: KnownMembers | None, limit: int) 
 def _save_scores(named: NamedAttack, pool: Pool, setting: Setting, table: ScoreTable, files: ArtifactWriter) -> None:
     curve = json.dumps(roc_curve(table, setting.resampling)).encode()
     files.save(f"curves/{pool.spec.id}/{named.id}.json", curve, restricted=False)
-    scores = _npz(records=setting.split.pool, **{name: getattr(table, name) for name in table.__dataclass_fields__})
+    scores = npz(records=setting.split.pool, **{name: getattr(table, name) for name in table.__dataclass_fields__})
     files.save(f"scores/{pool.spec.id}/{named.id}.npz", scores, restricted=True)
 
 
 def _save_pictures(named: NamedAttack, pool: Pool, setting: Setting, samples: Float32, files: ArtifactWriter) -> None:
     """The first target's reconstructions beside the auxiliary means; shown only where the data are public."""
     labels, baseline = auxiliary_means(setting.dataset, setting.split)
-    content = _npz(
+    content = npz(
         labels=labels,
         reconstruction=samples[0],
         baseline=baseline,
@@ -349,7 +349,8 @@ def _save_pictures(named: NamedAttack, pool: Pool, setting: Setting, samples: Fl
     files.save(f"pictures/{pool.spec.id}/{named.id}.npz", content, restricted=not setting.dataset.public)
 
 
-def _npz(**arrays: NDArray[np.generic]) -> bytes:
+def npz(**arrays: NDArray[np.generic]) -> bytes:
+    """Arrays by name as the bytes of an .npz file."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()

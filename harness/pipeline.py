@@ -5,7 +5,6 @@ train each candidate's pool -> utility, attacks -> controls -> evidence.json -> 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -13,19 +12,17 @@ from pathlib import Path
 import numpy as np
 
 from . import gate, junit, provenance, report
-from .accounting import dp_sgd_claim
+from .candidates import Bench
 from .controls import run_controls
 from .errors import UsageError
-from .evaluation import ArtifactWriter, NamedAttack, Setting, evaluate
+from .evaluation import ArtifactWriter, Setting
 from .events import Observer
-from .evidence import Candidate, Evidence, RuleVerdict, SuiteRecord, evidence_path, read, write, write_atomically
-from .inversion_metrics import Judge, train_judge
-from .metrics import utility_metrics
+from .evidence import Evidence, RuleVerdict, SuiteRecord, evidence_path, read, write, write_atomically
+from .inversion_metrics import train_judge
 from .plan import Plan
-from .pool import Pool, train_pool
+from .pool import train_pool
 from .stats import Resampling
 from .store import Store
-from .types import Estimate, PrivacyClaim
 
 
 def run(plan: Plan, out: Path, observe: Observer) -> Evidence:
@@ -56,6 +53,15 @@ def _measure(plan: Plan, setting: Setting, files: ArtifactWriter) -> Evidence:
     """Everything but the verdicts."""
     settings, data = plan.config, (plan.dataset, plan.split)
     judge = cache(lambda: train_judge(plan.judge, plan.dataset, settings.seed, settings.metrics.level))
+    bench = Bench(
+        attacks=plan.attacks,
+        setting=setting,
+        judge=judge,
+        primary=settings.primary_attack(),
+        selection=settings.metrics.strongest,
+        audit=settings.audit,
+        files=files,
+    )
     pools = [train_pool(spec, data, setting.store, settings.seed, setting.observe) for spec in plan.specs]
     return Evidence(
         schema_version="1",
@@ -63,8 +69,8 @@ def _measure(plan: Plan, setting: Setting, files: ArtifactWriter) -> Evidence:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         experiment=settings.model_dump(mode="json"),
         provenance=provenance.collect(plan.dataset, plan.split, settings.seed),
-        candidates=tuple(_candidate(pool, plan.attacks, setting, judge, files) for pool in pools),
-        controls=run_controls(pools[0], plan.planted, setting, plan.control_attacks, settings.primary_attack()),
+        candidates=bench.compared([bench.measure(pool) for pool in pools]),
+        controls=run_controls(pools[0], plan.control_forests, setting, plan.control_attacks, settings.primary_attack()),
         primary=settings.primary_attack(),
         suite=_suite_record(plan),
         policy_sha256=None,
@@ -86,9 +92,9 @@ def _suite_record(plan: Plan) -> SuiteRecord | None:
 
 
 def _judged(evidence: Evidence, plan: Plan) -> Evidence:
-    """The evidence with the verdicts of the plan's policy, if there is one."""
+    """The evidence with the verdicts of the plan's policy; without one only those of contradicted claims."""
     if plan.policy is None:
-        return evidence
+        return evidence.model_copy(update={"verdicts": gate.contradictions(evidence.candidates)})
     verdicts = gate.judge(evidence, plan.policy, None)
     return evidence.model_copy(update={"policy_sha256": plan.policy.sha256, "verdicts": verdicts})
 
@@ -132,36 +138,3 @@ def _setting(plan: Plan, store: Store, observe: Observer) -> Setting:
         store=store,
         observe=observe,
     )
-
-
-def _candidate(
-    pool: Pool, attacks: Sequence[NamedAttack], setting: Setting, judge: Callable[[], Judge], files: ArtifactWriter
-) -> Candidate:
-    """Everything measured about one candidate."""
-    spec = pool.spec
-    candidate = Candidate(
-        id=spec.id,
-        model=spec.model,
-        defense=spec.defense_name,
-        guarantee=spec.defense.guarantee,
-        claim=_claim(pool, setting.split.models),
-        utility=_utility(pool, setting),
-        attacks=tuple(evaluate(named, pool, setting, judge, files) for named in attacks),
-    )
-    pool.forget()
-    return candidate
-
-
-def _claim(pool: Pool, models: int) -> PrivacyClaim | None:
-    """The weakest claim among the pool's models, each recomputed from what its training did."""
-    mechanisms = {pool.mechanism(k) for k in range(models)}
-    if None in mechanisms:
-        return None
-    claims = [dp_sgd_claim(mechanism) for mechanism in mechanisms if mechanism is not None]
-    return max(claims, key=lambda claim: claim.epsilon)
-
-
-def _utility(pool: Pool, setting: Setting) -> dict[str, Estimate]:
-    split, labels = setting.split, setting.dataset.y[setting.split.pool]
-    correct = np.stack([pool.released(int(k)).argmax(axis=1) == labels for k in setting.targets])
-    return utility_metrics(correct, split.member[setting.targets], setting.targets, setting.resampling)

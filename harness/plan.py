@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import catalog, config, policy
+from . import canaries, catalog, config, policy
 from .dataset_checks import check_dataset
 from .errors import UsageError
 from .evaluation import NamedAttack
@@ -31,7 +31,7 @@ class Plan:
         specs: the candidates, in order.
         attacks: the attacks, in order.
         control_attacks: what the controls check: the membership attacks, or the loss attack where there is none.
-        planted: what the planted-leak control trains.
+        control_forests: what the planted-leak control and the model-free baseline train.
         judge: recipe of the independent classifier that measures model inversion.
         policy: limits that judge the run, if any.
     """
@@ -42,7 +42,7 @@ class Plan:
     specs: tuple[CandidateSpec, ...]
     attacks: tuple[NamedAttack, ...]
     control_attacks: tuple[NamedAttack, ...]
-    planted: CandidateSpec
+    control_forests: tuple[CandidateSpec, CandidateSpec]
     judge: Recipe
     policy: policy.Policy | None
 
@@ -76,9 +76,10 @@ def make(path: Path, overrides: Sequence[str] = ()) -> Plan:
         split = paired_halves(dataset, settings.pool.models, settings.pool.records, settings.seed)
     except UsageError as error:
         raise UsageError(f"{source}: {error}") from error
+    _check_audit(settings, specs, dataset, source)
     membership = tuple(named for named in attacks if named.attack.family == "membership")
     checked = membership or (_attack("loss", {}, source),)
-    return Plan(settings, dataset, split, specs, attacks, checked, _planted(source), judge, rules)
+    return Plan(settings, dataset, split, specs, attacks, checked, _control_forests(source), judge, rules)
 
 
 def _specs(settings: config.ExperimentConfig, source: str) -> tuple[CandidateSpec, ...]:
@@ -116,10 +117,36 @@ def _check_primary(attacks: Sequence[NamedAttack], settings: config.ExperimentCo
             raise UsageError(f"{source}: primary: {named.id!r} is no membership attack")
 
 
-def _planted(source: str) -> CandidateSpec:
-    """A forest memorises whatever it is fitted to, whatever the framework of the run."""
-    forest = _build("models", "planted", {"component": "sklearn_random_forest"}, source)
-    return CandidateSpec("planted", "none", *forest, *_build("defenses", "none", {}, source))
+def _check_audit(
+    settings: config.ExperimentConfig, specs: Sequence[CandidateSpec], dataset: Dataset, source: str
+) -> None:
+    """The canaries that an audit asks for can be made, and the candidates can be trained with them."""
+    section, half = settings.audit, settings.pool.records // 2
+    if section is None:
+        return
+    taken = section.canaries * canaries.copies_of(section.kind)
+    if taken > half:
+        raise UsageError(
+            f"{source}: audit.canaries={section.canaries}: must be at most {half * section.canaries // taken} for "
+            f"kind={section.kind}: they take the place of half of pool.records={settings.pool.records}"
+        )
+    try:
+        canaries.check_kind(section.kind, dataset)
+        canaries.check_number(section.canaries * section.models, section.delta)
+    except UsageError as error:
+        raise UsageError(f"{source}: audit: {error}") from error
+    for spec in specs:
+        reason = spec.defense.supports(spec.recipe, half + taken) if section.covers(spec.id) else None
+        if reason is not None:
+            raise UsageError(f"{source}: audit of {spec.id}: {reason}")
+
+
+def _control_forests(source: str) -> tuple[CandidateSpec, CandidateSpec]:
+    """One that memorises whatever it is fitted to, and one that does not; the same, whatever the run's framework."""
+    defense = _build("defenses", "none", {}, source)
+    memorising = _build("models", "planted", {"component": "sklearn_random_forest"}, source)
+    smooth = _build("models", "blind", {"component": "sklearn_random_forest", "min_samples_leaf": 10}, source)
+    return CandidateSpec("planted", "none", *memorising, *defense), CandidateSpec("blind", "none", *smooth, *defense)
 
 
 def _attack(name: str, section: config.Component, source: str) -> NamedAttack:

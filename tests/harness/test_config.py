@@ -71,6 +71,41 @@ BAD = {
         {"defenses": {"dp_sgd": {"target_delta": 0.01}}},
         "candidate mlp/dp_sgd: target_delta=0.01: must be below 1 / 100",
     ),
+    "audit of nobody": ({"audit": {"candidates": ["mlp/dp"]}}, "audit.candidates: 'mlp/dp' is not a candidate"),
+    "audit by a misspelt kind": ({"audit": {"kind": "mislabeled"}}, "audit.kind='mislabeled': must be 'mislabelled'"),
+    "too many canaries for the pool": (
+        {"audit": {"canaries": 101}},
+        "audit.canaries=101: must be at most 100 for kind=mislabelled: they take the place of half of pool.records=200",
+    ),
+    "too many duplicates for the pool": (
+        {"audit": {"canaries": 51, "kind": "mislabelled_duplicates"}},
+        "audit.canaries=51: must be at most 50 for kind=mislabelled_duplicates",
+    ),
+    "too many canaries for delta": (
+        {"audit": {"canaries": 100, "delta": 1e-3}},
+        "audit: canaries=100: must be at most 10, 0.01 / delta for delta=0.001",
+    ),
+    "odd number of guesses": (
+        {"audit": {"canaries": 100, "guesses": 21}},
+        "audit: guesses=21: must be even and at most canaries=100",
+    ),
+    "more guesses than canaries": ({"audit": {"canaries": 20, "guesses": 22}}, "audit: guesses=22: must be even and"),
+    "no training run": ({"audit": {"models": 0}}, "audit.models=0: must be"),
+    "more canaries than delta allows, over all runs": (
+        {"audit": {"canaries": 100, "models": 11}},
+        "audit: canaries=1100: must be at most 1000, 0.01 / delta for delta=1e-05",
+    ),
+    "own features for images": (
+        {"audit": {"canaries": 100, "kind": "own_feature"}},
+        "audit: kind='own_feature': records of shape (8, 8) are not flat rows",
+    ),
+    "delta too large with canaries": (
+        {
+            "defenses": {"dp_sgd": {"target_delta": 0.008}},
+            "audit": {"canaries": 100, "delta": 1e-5},
+        },
+        "audit of mlp/dp_sgd: target_delta=0.008: must be below 1 / 200",
+    ),
     "defence that does not fit": (
         {"models": {"forest": {"component": "sklearn_random_forest"}}, "defenses": {"dp_sgd": {}}},
         "candidate forest/dp_sgd: DP-SGD is not available for sklearn recipes",
@@ -97,6 +132,16 @@ def test_each_mistake_is_one_line(tmp_path, changes, message):
 def test_as_many_resamples_as_the_level_needs_are_enough(tmp_path, level, resamples):
     found = config.load(write(tmp_path, metrics={"level": level, "resamples": resamples})).metrics
     assert (found.level, found.resamples) == (level, resamples)
+
+
+def test_the_audit_section(tmp_path):
+    assert config.load(write(tmp_path)).audit is None
+    found = config.load(write(tmp_path, audit={})).audit
+    assert (found.canaries, found.kind, found.made, found.models, found.delta) == (300, "mislabelled", 60, 1, 1e-5)
+    assert found.covers("mlp/none")
+    named = config.load(write(tmp_path, audit={"candidates": ["mlp/none"], "canaries": 4})).audit
+    assert (named.covers("mlp/none"), named.covers("mlp/output_perturbation"), named.made) == (True, False, 2)
+    assert plan.make(write(tmp_path, audit={"canaries": 100})).run_id != plan.make(write(tmp_path)).run_id
 
 
 def test_a_section_without_a_value_is_empty(tmp_path):

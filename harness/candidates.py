@@ -1,0 +1,157 @@
+"""Everything measured about one candidate, and candidates compared with one another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .accounting import dp_sgd_claim
+from .canary_audit import audit_candidate
+from .comparison import paired_accuracy, paired_differences
+from .config import AuditSection
+from .errors import NotApplicable
+from .evaluation import ArtifactWriter, NamedAttack, Setting, evaluate, npz, run_membership
+from .events import ignore
+from .evidence import METRIC_PREFIX, Candidate, Comparison
+from .groups import group_columns, groups
+from .inversion_metrics import Judge
+from .metrics import utility_metrics
+from .pool import Pool
+from .strongest import strongest
+from .types import Bools, Estimate, PrivacyClaim, ScoreTable, Selection
+from .vulnerability import restricted_rows, vulnerability
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One candidate's record with what comparisons need.
+
+    Attributes:
+        candidate: as it enters the evidence.
+        tables: scores of each membership attack that gave a result, by its name.
+        correct: bool (t, n), whether each target labels each audit record correctly.
+    """
+
+    candidate: Candidate
+    tables: Mapping[str, ScoreTable]
+    correct: Bools
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """What all candidates of a run are measured with.
+
+    Attributes:
+        attacks: every attack, in order.
+        setting: the run's setting.
+        judge: trains the independent classifier that measures model inversion, once.
+        primary: the attack that counts as the result, if one was named.
+        selection: how the strongest attack answers for having been chosen.
+        audit: canaries for some candidates, if any.
+        files: takes what stands beside the evidence.
+    """
+
+    attacks: Sequence[NamedAttack]
+    setting: Setting
+    judge: Callable[[], Judge]
+    primary: str | None
+    selection: Selection
+    audit: AuditSection | None
+    files: ArtifactWriter
+
+    def measure(self, pool: Pool) -> Measured:
+        """Audit a candidate's claim, attack every target of its pool, and measure."""
+        setting, spec = self.setting, pool.spec
+        asked = self.audit if self.audit is not None and self.audit.covers(spec.id) else None
+        audits = () if asked is None else audit_candidate(pool, setting, asked)
+        results = tuple(evaluate(named, pool, setting, self.judge, self.files) for named in self.attacks)
+        finished = {result.id for result in results if result.status == "ok" and result.family == "membership"}
+        quiet = replace(setting, observe=ignore)  # the scores are read back from the store
+        tables = {n.id: run_membership(n, pool, quiet) for n in self.attacks if n.id in finished}
+        correct, members = _correct(pool, setting), setting.split.member[setting.targets]
+        best = strongest(tables, setting.fprs, setting.resampling, self.selection)
+        candidate = Candidate(
+            id=spec.id,
+            model=spec.model,
+            defense=spec.defense_name,
+            guarantee=spec.defense.guarantee,
+            claim=_claim(pool, setting.split.models),
+            utility=utility_metrics(correct, members, setting.targets, setting.resampling),
+            attacks=results,
+            strongest=best,
+            audits=audits,
+        )
+        pool.forget()
+        return Measured(self._looked_into(candidate, tables), tables, correct)
+
+    def _looked_into(self, candidate: Candidate, tables: Mapping[str, ScoreTable]) -> Candidate:
+        """The candidate with its groups and single records, by the primary attack where it gave a result."""
+        if self.primary is None or self.primary not in tables:
+            return candidate
+        setting, table = self.setting, tables[self.primary]
+        columns = group_columns(setting.dataset, setting.split.pool)
+        found = vulnerability(table, setting.fprs, self.primary, setting.resampling)
+        if found is not None:
+            rows = restricted_rows(table, found.fpr, setting.resampling.level)
+            content = npz(records=setting.split.pool, **rows)
+            self.files.save(f"vulnerability/{candidate.id}.npz", content, restricted=True)
+        apart = groups(table, columns, setting.fprs, setting.resampling)
+        return candidate.model_copy(update={"groups": apart, "vulnerability": found})
+
+    def compared(self, measured: Sequence[Measured]) -> tuple[Candidate, ...]:
+        """Every candidate with its differences from the baseline of its model: the first one without a defence."""
+        return tuple(self._beside(own, baseline_of(own, measured)) for own in measured)
+
+    def _beside(self, own: Measured, baseline: Measured | None) -> Candidate:
+        if baseline is None:
+            return own.candidate
+        setting = self.setting
+        outside = ~setting.split.member[setting.targets]
+        found = {
+            "utility/heldout_accuracy": paired_accuracy(
+                (own.correct, baseline.correct), outside, setting.targets, setting.resampling
+            )
+        }
+        for name in [self.primary] if self.primary else own.tables:
+            if name in own.tables and name in baseline.tables:
+                found |= _differences(name, own, baseline, setting)
+        comparisons = tuple(
+            Comparison(baseline=baseline.candidate.id, metric=metric, difference=difference)
+            for metric, difference in found.items()
+        )
+        return own.candidate.model_copy(update={"comparisons": comparisons})
+
+
+def baseline_of(own: Measured, measured: Sequence[Measured]) -> Measured | None:
+    """What a candidate is compared with: the same model without a defence; None where that is missing or itself."""
+    plain = (other for other in measured if other.candidate.model == own.candidate.model and _undefended(other))
+    baseline = next(plain, None)
+    return None if baseline is own else baseline
+
+
+def _undefended(measured: Measured) -> bool:
+    return measured.candidate.guarantee == "none"
+
+
+def _differences(name: str, own: Measured, baseline: Measured, setting: Setting) -> dict[str, Estimate]:
+    try:
+        found = paired_differences(own.tables[name], baseline.tables[name], setting.fprs, setting.resampling)
+    except NotApplicable:
+        return {}
+    return {f"{METRIC_PREFIX['membership']}/{name}/{metric}": difference for metric, difference in found.items()}
+
+
+def _claim(pool: Pool, models: int) -> PrivacyClaim | None:
+    """The weakest claim among the pool's models, each recomputed from what its training did."""
+    mechanisms = {pool.mechanism(k) for k in range(models)}
+    if None in mechanisms:
+        return None
+    claims = [dp_sgd_claim(mechanism) for mechanism in mechanisms if mechanism is not None]
+    return max(claims, key=lambda claim: claim.epsilon)
+
+
+def _correct(pool: Pool, setting: Setting) -> Bools:
+    labels = setting.dataset.y[setting.split.pool]
+    return np.stack([pool.released(int(k)).argmax(axis=1) == labels for k in setting.targets])
