@@ -13,9 +13,7 @@ from .errors import ExitCode
 
 def add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
-    compare = commands.add_parser(
-        "compare", help="compare two runs, or two candidates of one, on the same records: what leaks more?"
-    )
+    compare = commands.add_parser("compare", help="compare two runs on the same records: which leaks more?")
     compare.add_argument("new", type=Path, metavar="DIR", help="output folder of the new run")
     compare.add_argument("approved", type=Path, metavar="APPROVED_DIR", help="output folder of the approved run")
     compare.add_argument("--candidate", metavar="MODEL/DEFENSE", help="of the new run (default: its release candidate)")

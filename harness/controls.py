@@ -6,6 +6,9 @@
 - Planted leak: forests fitted to random labels can only memorise. If the primary attack does not see that, or none of
   the attacks where a run has no primary one, the instrument is blind. An attack that is worse than guessing there has
   its sign wrong. The recipe is the same in every run: one that cannot memorise would accuse the instrument.
+- Model-free baseline: members must not differ from non-members before any model has seen them. Where they do, an
+  attack can do well by reading the records, and membership results say nothing about the model (Das, Zhang and Tramèr
+  2024, arXiv 2406.16201, "blind" attacks; Meeus et al. 2024, arXiv 2406.17975, bags of words without a model).
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from .pool import CandidateSpec, Pool, train_pool
 from .protocols import SamplingAttack
 from .seeds import generator
 from .stats import Resampling
-from .types import Estimate, Split
+from .types import Bools, Estimate, Float32, Float64, Ints, Split
 
 SHUFFLED_LEVEL = 0.999
 """Level of the controls' intervals: about one false alarm in 1000 runs for each attack on shuffled membership."""
@@ -36,24 +39,36 @@ PLANTED_LEAST_AUC = 0.6
 CONTROL_MODELS = 8
 """A control asks a yes-or-no question: four pairs of models answer it. One pair alone alarms too often."""
 
+MODEL_FREE_RECORDS = 5000
+"""Records of each target that the blind forests see at most: they are asked for large differences, in seconds."""
+
+_TINY = 1e-12  # keeps the ratio of a column that never varies finite
+
 
 def run_controls(
-    pool: Pool, planted: CandidateSpec, setting: Setting, attacks: Sequence[NamedAttack], primary: str | None
+    pool: Pool,
+    forests: tuple[CandidateSpec, CandidateSpec],
+    setting: Setting,
+    attacks: Sequence[NamedAttack],
+    primary: str | None,
 ) -> tuple[Control, ...]:
     """Run every control; one that breaks is recorded as an error.
 
     Args:
         pool: trained models of the first candidate.
-        planted: what the planted control trains: a recipe that is known to memorise, undefended.
+        forests: what the planted control trains, a recipe that is known to memorise; and what the model-free baseline
+            trains, one that generalises. Both undefended.
         setting: the run's setting; its targets and its resampling's level are not used.
         attacks: the membership attacks of the run, or any that can run where it has none.
         primary: name of the primary attack, where there is one.
     """
+    planted, blind = forests
     strict = Resampling(SHUFFLED_LEVEL, max(setting.resampling.resamples, LEAST_RESAMPLES), setting.resampling.seed)
     where = replace(setting, targets=np.arange(min(CONTROL_MODELS, setting.split.models)), resampling=strict)
     return (
         _guarded("shuffled_membership", lambda: _shuffled_membership(pool, where, attacks)),
         _guarded("planted_leak", lambda: _planted_leak(planted, where, attacks, primary)),
+        _guarded("model_free_baseline", lambda: model_free_baseline(blind, where)),
     )
 
 
@@ -99,6 +114,113 @@ def _planted_leak(
         metrics,
         "; ".join(reasons),
     )
+
+
+def model_free_baseline(blind: CandidateSpec, setting: Setting) -> Control:
+    """Nothing in features and labels tells who is a member: the interval of every blind AUC contains one half.
+
+    Of each target are asked cross-fitted forests, which see any large difference, and every feature and label by
+    itself, which shows a small shift of one that forests miss. Masks drawn by one procedure stand for each other, so
+    the first of up to four pairs are enough; but one may have been given where the others were drawn, so each is judged
+    by itself and nothing is averaged over targets. Complements are left out: they ask the same questions again.
+
+    The intervals hold all at once (Bonferroni): a fair split fails in at most one of 1000 runs, however many targets
+    and features there are.
+    """
+    dataset, split = setting.dataset, setting.split
+    labels = np.eye(dataset.n_classes, dtype=np.float32)[dataset.y[split.pool]]
+    columns = np.hstack([dataset.x[split.pool].reshape(len(labels), -1), labels])
+    features = columns.shape[1] - dataset.n_classes
+    targets = _first_of_pairs(split)
+    metrics = {}
+    for target, (column, auc) in zip(targets, _most_telling(columns, split.member[targets]), strict=True):
+        name = f"feature_{column}" if column < features else f"label_{column - features}"
+        metrics[_metric(f"{name}/target_{target}")] = auc
+    for target in targets:
+        metrics[_metric(f"forests/target_{target}")] = _blind_forests(blind, columns, int(target), setting)
+    telling = [name for name, auc in metrics.items() if not auc.low <= 0.5 <= auc.high]
+    return _control(
+        "model_free_baseline",
+        f"without any model, members look like non-members: every AUC is 0.5 (level {SHUFFLED_LEVEL:g}, all together)",
+        metrics,
+        f"members differ from non-members before any model saw them: {', '.join(telling)}" if telling else "",
+    )
+
+
+def _first_of_pairs(split: Split) -> Ints:
+    return np.arange(0, min(CONTROL_MODELS, split.models), 2)
+
+
+def _most_telling(columns: Float32, member: Bools) -> list[tuple[int, Estimate]]:
+    """For each target the column that is most standard deviations from an AUC of 0.5, and its AUC."""
+    aucs, deviations = chance_auc(columns, member)
+    best = (np.abs(aucs - 0.5) / np.maximum(deviations, _TINY)).argmax(axis=1)
+    what = f"AUC that deviates most, of {columns.shape[1]} features and labels"
+    return [
+        (int(j), _about_chance((auc[j], deviation[j]), len(columns), aucs.size, what))
+        for j, auc, deviation in zip(best, aucs, deviations, strict=True)
+    ]
+
+
+def _blind_forests(blind: CandidateSpec, columns: Float32, target: int, setting: Setting) -> Estimate:
+    """AUC on one half of the records of forests that were told the membership of the other; mean of both ways.
+
+    Given one half, members and non-members of the other are exchangeable, so each AUC is 0.5 in expectation and has
+    the variance of a permutation. Scores of the two halves are never ranked together: a forest that was told of more
+    members answers "member" more often, to a half that has fewer, and a common AUC falls under 0.5. The two AUCs are
+    not independent (both weigh the same pairs of records; correlations of 0.4 to 0.9 were measured on noise), so their
+    mean gets the mean of their deviations, the most that it can have.
+    """
+    rng = generator(setting.seed, "control", "model free", target)
+    member = setting.split.member[target]
+    drawn = [rng.permutation(np.flatnonzero(kind))[: MODEL_FREE_RECORDS // 2] for kind in (member, ~member)]
+    rows = np.concatenate(drawn)
+    first = np.concatenate([np.arange(len(kind)) % 2 == 0 for kind in drawn])
+    name = f"membership of target {target} in {setting.dataset.name}"
+    told = replace(setting.dataset, name=name, x=columns[rows], y=member[rows].astype(np.int64), n_classes=2)
+    halves = Split(np.arange(len(rows)), np.arange(0), np.stack([first, ~first]))
+    spec = replace(blind, model=f"{blind.model}_{target}")
+    pool = train_pool(spec, (told, halves), setting.store, setting.seed, setting.observe)
+    found = []
+    for k, asked in enumerate(~halves.member):
+        answers = pool.logits(k)[asked]
+        found.append(chance_auc(answers[:, 1:] - answers[:, :1], told.y[None, asked] == 1))
+    auc, deviation = np.mean(found, axis=0)
+    what = "mean over two halves, each judged by forests that were told the other"
+    return _about_chance((auc.item(), deviation.item()), len(rows), len(_first_of_pairs(setting.split)), what)
+
+
+def chance_auc(columns: Float32, member: Bools) -> tuple[Float64, Float64]:
+    """AUC of every column, and its standard deviation were membership a random draw of as many records.
+
+    Exact with ties: they share their middle rank, and ranks drawn without replacement have this variance.
+
+    Args:
+        columns: float32 (n, d), scores.
+        member: bool (t, n), the truth for each target, neither all nor none.
+
+    Returns:
+        Both float64 (t, d); the deviation of a column that never varies is 0.
+    """
+    n = len(columns)
+    pairs = member.sum(axis=1) * (~member).sum(axis=1)
+    aucs, deviations = np.empty((2, len(member), columns.shape[1]))
+    for j, column in enumerate(columns.T):
+        _, place, ties = np.unique(column, return_inverse=True, return_counts=True)
+        ranks = (np.cumsum(ties) - (ties - 1) / 2)[place] - (n + 1) / 2
+        aucs[:, j] = 0.5 + member @ ranks / pairs
+        deviations[:, j] = np.sqrt((ranks**2).sum() / (n * (n - 1) * pairs))
+    return aucs, deviations
+
+
+def _about_chance(chance: tuple[float, float], n: int, comparisons: int, what: str) -> Estimate:
+    """An AUC with its deviation under chance, as one of `comparisons` intervals of its kind; there are two kinds."""
+    from scipy.special import ndtri
+
+    value, deviation = map(float, chance)
+    reach = deviation * float(ndtri(1 - (1 - SHUFFLED_LEVEL) / (4 * comparisons)))
+    method = f"{what}; normal, with the variance under random membership; Bonferroni over all that was asked"
+    return Estimate(value, max(value - reach, 0.0), min(value + reach, 1.0), SHUFFLED_LEVEL, method, n, "records")
 
 
 def _aucs(attacks: Sequence[NamedAttack], pool: Pool, setting: Setting) -> dict[str, Estimate]:

@@ -97,8 +97,7 @@ def limits(evidence: Evidence) -> list[str]:
         "attack that was not tried, or a better version of one that was, may do better.",
         "Rates are averages over records. Single records, often unusual ones, can be exposed far more.",
         "The strongest attack is picked on the same records it is measured on, which favours the attacker: "
-        "its rate is optimistic for him. A wider interval answers for the choice; a limit is called broken only by "
-        "that one, or by the attack that was named primary before the run.",
+        "its rate is optimistic for him, and so errs on the side of caution. No limit is called broken by it alone.",
         "Several models were trained the same way on random halves of the records, and each served as a "
         "target. The numbers speak about this way of training, not about one particular set of weights.",
         "A TPR is given at a false-alarm rate only where enough outsiders were there to measure that rate.",

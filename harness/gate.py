@@ -101,8 +101,8 @@ def judge(evidence: Evidence, policy: Policy, candidates: Sequence[str] | None) 
         raise UsageError("no candidate to judge: the evidence or the selection is empty")
     chosen = [evidence.candidate(candidate_id) for candidate_id in ids]
     fault = _control_fault(evidence)
-    judged = (_judge_one(rule, c, evidence.primary, fault) for c in chosen for rule in policy.rules)
-    return (*judged, *contradictions(chosen))
+    judged = [_judge_one(rule, c, evidence.primary) for c in chosen for rule in policy.rules]
+    return tuple(_trusted(verdict, fault) for verdict in (*judged, *contradictions(chosen)))
 
 
 def matches(pattern: str, name: str) -> bool:
@@ -121,8 +121,12 @@ class _Measured:
     chosen: bool = False
 
 
-def _judge_one(rule: Rule, candidate: Candidate, primary: str | None, fault: str | None) -> RuleVerdict:
-    verdict = _judge_claim(rule, candidate) if isinstance(rule, ClaimRule) else _judge_metric(rule, candidate, primary)
+def _judge_one(rule: Rule, candidate: Candidate, primary: str | None) -> RuleVerdict:
+    return _judge_claim(rule, candidate) if isinstance(rule, ClaimRule) else _judge_metric(rule, candidate, primary)
+
+
+def _trusted(verdict: RuleVerdict, fault: str | None) -> RuleVerdict:
+    """The verdict, or ERROR where a control says that nothing may be trusted."""
     if fault is None:
         return verdict
     return verdict.model_copy(update={"verdict": Verdict.ERROR, "attack": None, "estimate": None, "reason": fault})

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import NotApplicable
+from .intervals import clopper_pearson
 from .protocols import Model, Recipe
 from .seeds import generator
-from .stats import Resampling, clopper_pearson, crossed_mean
+from .stats import Resampling, crossed_mean
 from .types import Dataset, Estimate, Float32, Float64, Ints, Split, TrainingData
 
 _JUDGE_SHARE = 0.8

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from .intervals import clopper_pearson, delong
 from .stats import (
     ON_HALVES,
     CrossedStatistic,
@@ -23,17 +24,19 @@ LEAST_FALSE_POSITIVES = 10
 """A rate at a FPR (FNR) is stated only where that stands for at least so many non-member (member) records."""
 
 _CURVE_RESAMPLES = 200
+_BAYES = "1 - advantage (Bayes security)"
 _HALVES = "threshold and estimate on separate halves of the records"
 
 
 def membership_metrics(table: ScoreTable, fprs: Sequence[float], resampling: Resampling) -> dict[str, Estimate]:
-    """AUC, advantage and, for each rate that the sample can resolve, TPR and realised FPR, and TNR.
+    """AUC, advantage, Bayes security and, for each rate that the sample can resolve, TPR and realised FPR, and TNR.
 
     Each is the mean over targets of the per-target value (own threshold for each target), with an interval over
-    model pairs and records. `tpr_at_fpr_F` is the largest TPR with FPR <= F on the records at hand, whole tied blocks
-    at a time: the field's convention, and a little generous to the attacker, because the threshold is set on the
-    records that it is judged by. `realised_fpr_at_fpr_F` says what such a threshold costs on other records; a TPR is
-    better than guessing only where it exceeds that. An FPR F is left out where (distinct non-member records) x F
+    model pairs and records. Where there is one target, the interval is over its records: DeLong for the AUC,
+    Clopper-Pearson for the rates. `tpr_at_fpr_F` is the largest TPR with FPR <= F on the records at hand, whole tied
+    blocks at a time: the field's convention, and a little generous to the attacker, because the threshold is set on
+    the records that it is judged by. `realised_fpr_at_fpr_F` says what such a threshold costs on other records; a TPR
+    is better than guessing only where it exceeds that. An FPR F is left out where (distinct non-member records) x F
     < 10, or (non-member records of one target) x F < 1: the number would rest on a handful of records.
 
     `tnr_at_fnr_F` is the same at the other end: the largest share of non-members that may be cleared when at most a
@@ -55,7 +58,10 @@ def membership_metrics(table: ScoreTable, fprs: Sequence[float], resampling: Res
     resolvable = _resolvable(fprs, asked.scored & ~asked.member)
     missable = _resolvable(fprs, asked.scored & asked.member)
     points, draws = statistic.draws(resolvable, missable)
-    return {name: _estimate(name, value, draws[name], statistic) for name, value in points.items()}
+    found = {name: _estimate(name, value, draws[name], statistic) for name, value in points.items()}
+    if "advantage" in found:
+        found["bayes_security"] = _bayes_security(found["advantage"])
+    return found
 
 
 def auc_metric(table: ScoreTable, resampling: Resampling) -> Estimate:
@@ -71,15 +77,51 @@ def auc_metric(table: ScoreTable, resampling: Resampling) -> Estimate:
 def _estimate(name: str, value: float, draws: Float64, statistic: CrossedStatistic) -> Estimate:
     """A membership metric with its interval and how that was made."""
     table, resampling = statistic.table, statistic.resampling
+    if len(table.targets) == 1 and name != "advantage":
+        return _of_one_target(name, value, table, resampling.level)
     if name == "advantage":
         low, high = percentile_interval(value, draws, resampling.level)
     else:
-        rests_on = nonmember_records(table) if name.startswith(("realised", "tnr")) else member_records(table)
-        low, high = share_interval(value, draws, resampling.level, rests_on)
+        low, high = share_interval(value, draws, resampling.level, _rests_on(name, table))
     records = int(table.scored.any(axis=0).sum())
     method = bootstrap_method(table.targets, records, "records", resampling)
     words = f"{_HALVES}; {method}" if name.startswith(ON_HALVES) else method
     return Estimate(value, low, high, resampling.level, words, records, interval_over(table.targets, "records"))
+
+
+def _of_one_target(name: str, value: float, table: ScoreTable, level: float) -> Estimate:
+    """A membership metric of the only target, with an interval over records that resamples nothing.
+
+    AUC: DeLong. TPR: Clopper-Pearson of the members; it depends on the threshold, and that on the non-members only, so
+    the interval is exact for this threshold. TNR: the same, mirrored. Realised FPR: as of half of the non-members.
+    With all of them the 95 % interval would hold the mean FPR of the two halves' thresholds in 96 % of the runs, but
+    that of the threshold set on all records, which the TPR belongs to, in 91 % only.
+    """
+    if name == "auc":
+        scored = table.scored[0]
+        found = delong(table.scores[0][scored], table.member[0][scored], level)
+        return replace(found, method=f"one target model; {found.method}")
+    counted, words = _rests_on(name, table), "Clopper-Pearson"
+    if name.startswith("realised"):
+        counted, words = max(1, counted // 2), f"{_HALVES}; Clopper-Pearson of one half's non-members"
+    exact = clopper_pearson(round(value * counted), counted, level)
+    low, high = min(exact.low, value), max(exact.high, value)  # the mean of two halves need not be a whole count
+    return Estimate(value, low, high, level, f"one target model; {words}", counted, "records")
+
+
+def _bayes_security(advantage: Estimate) -> Estimate:
+    """1 - advantage (Chatzikokolakis et al. 2023, CSF), the interval mirrored; of this attack's rule.
+
+    The best possible attack defines it, so this is an upper bound but for chance. Above 1 where the advantage, which
+    is not the maximum on the same records, comes out negative.
+    """
+    value, low, high = (1 - end for end in (advantage.value, advantage.high, advantage.low))
+    return replace(advantage, value=value, low=low, high=high, method=f"{_BAYES}; {advantage.method}")
+
+
+def _rests_on(name: str, table: ScoreTable) -> int:
+    """Distinct records whose share the metric is."""
+    return nonmember_records(table) if name.startswith(("realised", "tnr")) else member_records(table)
 
 
 def _resolvable(rates: Sequence[float], counted: Bools) -> list[float]:

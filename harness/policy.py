@@ -38,7 +38,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,7
 
 
 # Metrics that are shares: a limit of 60 instead of 0.60 would never bind.
-_SHARE = re.compile(r"auc|(tpr|realised_fpr)_at_fpr_.*|tnr_at_fnr_.*|.*_accuracy")
+_SHARE = re.compile(r"auc|bayes_security|(tpr|realised_fpr)_at_fpr_.*|tnr_at_fnr_.*|.*_accuracy")
 
 
 class _Part(BaseModel):

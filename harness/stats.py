@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import NotApplicable
+from .intervals import widened_if_few
 from .roc import Blocks, Curve, Excerpts, Halves, RocOrder, Weights, crossed_fpr, split_advantage
 from .seeds import generator
 from .types import Bools, Estimate, Float64, Ints, Over, ScoreTable
@@ -32,7 +33,6 @@ ON_HALVES = ("advantage", "realised")
 """How the names of metrics begin whose threshold comes from one half of the records and whose value from the other."""
 
 _CELLS_PER_CHUNK = 2**22  # 8 or 16 MB of weights; four chunks are kept
-_FEW = 10  # records below which a percentile interval of a share is not trusted alone
 _TINY = 1e-12  # keeps ratios finite where a resample holds no unit of a target
 
 
@@ -94,11 +94,7 @@ def share_interval(share: float, draws: Float64, level: float, records: int) -> 
     exact interval of the same share among `records` independent records: resampling sees little or no uncertainty
     when almost nobody is flagged, or almost everything is right. 0 of 1200 is at most 0.3 %.
     """
-    low, high = percentile_interval(share, draws, level)
-    if min(share, 1 - share) * records >= _FEW:
-        return low, high
-    exact = clopper_pearson(round(share * records), records, level)
-    return min(exact.low, low), max(exact.high, high)
+    return widened_if_few(share, percentile_interval(share, draws, level), records, level)
 
 
 class CrossedStatistic:
@@ -272,16 +268,8 @@ def crossed_mean(
         resampling: level, repetitions, seed.
         unit: what the n columns are.
     """
-    rng = generator(resampling.seed, "resample models")
     weight = weights.astype(np.float64)
-    per_target = np.concatenate(
-        [
-            (units.T @ (values * weight).T) / np.maximum(units.T @ weight.T, _TINY)
-            for units in record_weights(values.shape[1], resampling)
-        ]
-    )
-    draws = (per_target * model_weights(rng, resampling.resamples, targets)).sum(axis=1)
-    value = float(((values * weight).sum(axis=1) / weight.sum(axis=1)).mean())
+    value, draws = crossed_draws(values, weight, targets, resampling)
     if unit == "records":
         low, high = share_interval(value, draws, resampling.level, int((weight > 0).any(axis=0).sum()))
     else:
@@ -290,14 +278,17 @@ def crossed_mean(
     return Estimate(value, low, high, resampling.level, method, values.shape[1], interval_over(targets, unit))
 
 
-def clopper_pearson(successes: int, n: int, level: float) -> Estimate:
-    """A proportion of independent records with its exact interval (Clopper and Pearson 1934)."""
-    from scipy.special import betaincinv  # scipy.stats says the same and takes most of a second to import
-
-    tail = (1 - level) / 2
-    low = float(betaincinv(successes, n - successes + 1, tail)) if successes else 0.0
-    high = float(betaincinv(successes + 1, n - successes, 1 - tail)) if successes < n else 1.0
-    return Estimate(successes / n, low, high, level, "Clopper-Pearson", n, "records")
+def crossed_draws(values: Float64, weight: Float64, targets: Ints, resampling: Resampling) -> tuple[float, Float64]:
+    """Point value and bootstrap draws (resamples,) of `crossed_mean`; all arrays as there, `weight` in float64."""
+    rng = generator(resampling.seed, "resample models")
+    per_target = np.concatenate(
+        [
+            (units.T @ (values * weight).T) / np.maximum(units.T @ weight.T, _TINY)
+            for units in record_weights(values.shape[1], resampling)
+        ]
+    )
+    draws = (per_target * model_weights(rng, resampling.resamples, targets)).sum(axis=1)
+    return float(((values * weight).sum(axis=1) / weight.sum(axis=1)).mean()), draws
 
 
 def interval_over(targets: Ints, unit: Unit) -> Over:

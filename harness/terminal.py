@@ -15,7 +15,7 @@ from .events import Event, Observer, StepAdvanced, StepFinished, StepStarted
 from .evidence import Candidate, Evidence, RuleVerdict
 from .gate import overall
 from .types import Estimate, Verdict
-from .wording import knowing, strongest
+from .wording import control_meaning, knowing, strongest
 
 _COLOUR = {
     Verdict.PASS: "green",
@@ -86,6 +86,8 @@ def control_lines(evidence: Evidence) -> Iterator[str]:
     """One line a control, and one for every attack without a result."""
     for control in evidence.controls:
         yield escape(f"control {control.id}: {control.status}{'; ' + control.reason if control.reason else ''}")
+        if meaning := control_meaning(control):
+            yield escape(f"  {meaning}")
     for candidate in evidence.candidates:
         for attack in candidate.attacks:
             if attack.status != "ok":

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from . import gate
-from .evidence import AttackResult, Candidate, Evidence, RuleVerdict
+from .evidence import AttackResult, Audit, Candidate, Control, Evidence, RuleVerdict
 from .types import Estimate, PrivacyClaim, ThreatModel, Verdict
 
 HEADLINE = "tpr_at_fpr_0.01"
@@ -22,6 +22,18 @@ REALISED = "realised_fpr_at_fpr_0.01"
 NOMINAL_FPR = 0.01
 _DISTRUST = "A control of the instrument did not pass, so no result of this run may be relied on"
 _NO_RESULT = "no membership attack produced a result"
+_FAILED_CONTROL = {
+    "shuffled_membership": "Attacks find members where there is nothing to find, so their other numbers may be "
+    "invented too: look for the way in which the attacks named here see membership, and repair that first.",
+    "planted_leak": "The attacks do not see a leak that is there, so low numbers show nothing: check the settings, the "
+    "reference models and the sign of the scores of the attacks named here, or make a stronger attack primary.",
+    "model_free_baseline": "Members and non-members are different kinds of records, so an attack can succeed although "
+    "the model leaks nothing: draw both from one source by a coin, without what tells them apart (time, file, format), "
+    "and train again.",
+}
+_BROKEN_CONTROL = (
+    "The control itself could not run, so the instrument was not checked: repair what it names, run again."
+)
 PRIORS = (0.01, 0.10, 0.50)
 
 ACCESS_WORDS = {
@@ -32,6 +44,7 @@ ACCESS_WORDS = {
 _LABELS = {
     "auc": "AUC",
     "advantage": "Advantage",
+    "bayes_security": "Bayes security",
     "evaluation_accuracy": "Recognised reconstructions",
     "baseline_accuracy": "Recognised baseline",
     "lift": "Lift over baseline",
@@ -47,6 +60,18 @@ TIED = (
     "scores are tied in blocks larger than 1\u00a0% of the outsiders: whole blocks are flagged or not, "
     "so at 1\u00a0% FPR nobody is."
 )
+_METHODS = {
+    "one_run": "guesses in one training run",
+    "one_run_fdp": "the same guesses, Gaussian trade-off curve",
+    "multi_run": "one canary over several training runs",
+}
+_CANARIES = {
+    "mislabelled": "records with a wrong label",
+    "mislabelled_duplicates": "records with a wrong label, each twice",
+    "out_of_distribution": "noise with any label",
+    "blank": "blank records with any label",
+    "own_feature": "records with a feature of their own",
+}
 _AT_RATE = re.compile(r"(tpr|realised_fpr|tnr)_at_(fpr|fnr)_([0-9.e-]+)")
 _RATES = {"tpr": "TPR", "realised_fpr": "Realised FPR", "tnr": "TNR"}
 
@@ -56,6 +81,19 @@ def metric_label(name: str) -> str:
     if match := _AT_RATE.fullmatch(name):
         return f"{_RATES[match[1]]} at {100 * float(match[3]):g}\u00a0% {match[2].upper()}"
     return _LABELS.get(name, name)
+
+
+def full_label(metric: str) -> str:
+    """Heading for a metric by its full name: `mia/lira/auc` is "lira: AUC"."""
+    _, *attack, name = metric.split("/")
+    return ": ".join([*attack, metric_label(name)])
+
+
+def direction(difference: Estimate) -> str:
+    """Which way a difference goes, if its interval says so."""
+    if difference.low > 0:
+        return "higher"
+    return "lower" if difference.high < 0 else "not told apart"
 
 
 def number(name: str, value: float) -> str:
@@ -326,6 +364,15 @@ def _distrusted(evidence: Evidence) -> bool:
     return any(control.status != "passed" for control in evidence.controls)
 
 
+def control_meaning(control: Control) -> str:
+    """What it means that a control did not pass, and what to do next; empty where it passed."""
+    if control.status == "passed":
+        return ""
+    if control.status == "error":
+        return _BROKEN_CONTROL
+    return _FAILED_CONTROL.get(control.id, f"{_DISTRUST}.")
+
+
 def _tally(evidence: Evidence, candidates: Sequence[Candidate], kind: str) -> str:
     outcomes = [overall(evidence, c.id) for c in candidates]
     if _distrusted(evidence):
@@ -354,6 +401,49 @@ def claim_words(candidate: Candidate) -> str:
 def delta_words(claim: PrivacyClaim) -> str:
     """Delta in digits that no line break tears apart."""
     return f"{claim.delta:.2g}".replace("e-0", "e-").replace("-", "\u2011")
+
+
+def audit_method(audit: Audit) -> str:
+    """How an audit came to its number; a method that is not known stands for itself."""
+    return _METHODS.get(audit.id, audit.id)
+
+
+def inserted(audit: Audit) -> str:
+    """What was inserted, with its number."""
+    return f"{audit.canaries:,} {_CANARIES.get(audit.kind, audit.kind)}"
+
+
+def audited(audit: Audit) -> str:
+    """What an audit says about epsilon; that nothing was proved is not an epsilon of 0."""
+    value, kind = audit.epsilon.value, audit.epsilon.kind
+    if kind == "heuristic":
+        return f"\u03b5\u00a0about\u00a0{value:.3g} (heuristic, not a bound)"
+    if value == 0:
+        return f"nothing proved; {_reach(audit)}"
+    condition = "only if the trade-off curve is Gaussian" if kind == "conditional lower bound" else kind
+    return f"\u03b5\u00a0\u2265\u00a0{value:.3g} ({condition})"
+
+
+def _reach(audit: Audit) -> str:
+    trials = "canaries and guesses" if audit.id.startswith("one_run") else "trials"
+    if audit.ceiling == 0:
+        return f"with so few {trials} nothing could have been proved"
+    return f"so many {trials} could have proved up to \u03b5\u00a0{audit.ceiling:.3g}"
+
+
+def audit_sentence(audit: Audit) -> str:
+    """One audit in one line: what was done, what it proved, what is claimed."""
+    claim = "no claim" if audit.claimed is None else f"claimed \u03b5\u00a0{audit.claimed:.3g}"
+    parts = [f"{audit.right:,} of {audit.guesses:,} guesses right", audited(audit)]
+    if audit.epsilon.value > 0 and audit.epsilon.kind != "heuristic":
+        parts.append(_reach(audit))
+    parts += [claim, *(["CLAIM CONTRADICTED"] if audit.contradicts else [])]
+    return f"{audit.id}: {inserted(audit)}; {'; '.join(parts)}"
+
+
+def out_of_reach(audit: Audit) -> bool:
+    """Whether this audit could not have contradicted the claim, whatever the guesses."""
+    return audit.claimed is not None and audit.ceiling <= audit.claimed
 
 
 def _range(estimate: Estimate) -> str:

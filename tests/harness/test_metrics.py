@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from privassay.harness.errors import NotApplicable
+from privassay.harness.intervals import clopper_pearson, delong, tpr_at_fpr
 from privassay.harness.metrics import auc_metric, membership_metrics, nonmember_records, roc_curve, utility_metrics
 from privassay.harness.stats import Resampling
 from privassay.harness.types import ScoreTable
@@ -87,6 +88,63 @@ def test_advantage_needs_both_classes_in_both_halves():
 def test_auc_alone_is_that_among_all_metrics():
     scored = table(shift=0.5)
     assert auc_metric(scored, QUICK) == membership_metrics(scored, (0.1,), QUICK)["auc"]
+
+
+def one_target(n=400, shift=0.5, seed=0):
+    pair = table(n, 2, shift, seed)
+    return ScoreTable(pair.targets[:1], pair.scores[:1], pair.member[:1], pair.scored[:1])
+
+
+def test_one_target_has_intervals_of_its_records():
+    scored = one_target()
+    found = membership_metrics(scored, (0.1,), QUICK)
+    scores, member = scored.scores[0], scored.member[0]
+    rates, mirrored = tpr_at_fpr(scores, member, 0.1, 0.95), tpr_at_fpr(-scores, ~member, 0.1, 0.95)
+    for name, expected in [
+        ("auc", delong(scores, member, 0.95)),
+        ("tpr_at_fpr_0.1", rates.tpr),
+        ("tnr_at_fnr_0.1", mirrored.tpr),
+    ]:
+        assert (found[name].low, found[name].high) == (expected.low, expected.high)
+        assert found[name].value == pytest.approx(expected.value)
+        assert found[name].method == f"one target model; {expected.method}"
+        assert found[name].over == "records"
+    assert found["auc"] == auc_metric(scored, QUICK)
+    realised = found["realised_fpr_at_fpr_0.1"]
+    exact = clopper_pearson(round(100 * realised.value), 100, 0.95)  # 100 non-members in either half
+    assert (realised.low, realised.high, realised.n) == (exact.low, exact.high, 100)
+    assert "percentile bootstrap" in found["advantage"].method
+
+
+def test_one_target_is_judged_by_the_records_that_were_scored():
+    scored = one_target()
+    scored.scored[0, 300:] = False
+    scored.scores[0, 300:] = 100.0
+    found = membership_metrics(scored, (0.1,), QUICK)
+    assert found["auc"] == auc_metric(
+        ScoreTable(scored.targets, *(getattr(scored, name)[:, :300] for name in ("scores", "member", "scored"))), QUICK
+    )
+    assert found["tpr_at_fpr_0.1"].n == (scored.member[0, :300]).sum()
+
+
+def test_all_scores_of_one_target_tied_is_chance_and_not_certain():
+    scored = one_target()
+    scored.scores[:] = 1.0
+    found = membership_metrics(scored, (0.1,), QUICK)
+    assert found["auc"].value == 0.5
+    assert found["auc"].low < 0.45
+    assert found["auc"].high > 0.55
+    assert found["tpr_at_fpr_0.1"].value == found["realised_fpr_at_fpr_0.1"].value == 0
+    assert found["tpr_at_fpr_0.1"].high > 0.01
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_bayes_security_is_the_mirror_of_the_advantage(shift):
+    found = membership_metrics(table(shift=shift), (), QUICK)
+    advantage, security = found["advantage"], found["bayes_security"]
+    assert security.value == 1 - advantage.value
+    assert (security.low, security.high) == (1 - advantage.high, 1 - advantage.low)
+    assert advantage.method in security.method
 
 
 def test_every_estimate_says_how_it_was_made():

@@ -1,5 +1,6 @@
 """The whole mission, small, through the real command."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -8,8 +9,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
-from privassay.harness import cli, evidence, pipeline, plan
+from privassay.harness import cli, evidence, gate, pipeline, plan
 from privassay.harness.errors import ExitCode
 from privassay.harness.events import ignore
 from privassay.tests.support.experiments import write
@@ -56,7 +58,7 @@ def test_everything_comes_out(finished):
         )
         assert set(candidate.utility) == {"train_accuracy", "heldout_accuracy"}
         assert candidate.claim is None
-    assert {c.id for c in found.controls} == {"shuffled_membership", "planted_leak"}
+    assert {c.id for c in found.controls} == {"shuffled_membership", "planted_leak", "model_free_baseline"}
     assert {v.verdict.value for v in found.verdicts} <= {"FAIL", "ERROR"}
     for artifact in found.artifacts:
         assert evidence.file_sha256(folder / "out" / artifact.path) == artifact.sha256
@@ -75,11 +77,32 @@ def test_suite_and_primary_reach_evidence_controls_and_report(tmp_path):
     assert found.primary == "rmia"
     assert (found.suite.name, found.suite.reference_models) == ("auto", 2)
     assert found.suite.attacks == tuple(attack.id for attack in found.candidates[0].attacks)
-    assert [control.status for control in found.controls] == ["passed", "passed"]
+    assert [control.status for control in found.controls] == ["passed"] * 3
     assert found.controls[1].expectation.startswith("rmia/auc catches")
     shown = (out / "report.html").read_text()
     assert "Primary attack of this experiment file: rmia." in shown
     assert "2 reference models: from 2 on" in shown
+
+
+def test_a_split_that_needs_no_model_to_be_told_ends_in_error(tmp_path):
+    (tmp_path / "strict.yaml").write_text(POLICY % 1.0)
+    changes = {"attacks": {"loss": {}}, "pool__models": 2, "defenses": {"none": {}}, "policy": "strict.yaml"}
+    made = plan.make(write(tmp_path, models__mlp__epochs=3, **changes))
+    pixel = made.dataset.x[made.split.pool, 4, 4] + 1e-6 * made.split.pool  # ties by number
+    member = np.stack([pixel < np.median(pixel), pixel >= np.median(pixel)])
+    shifted = dataclasses.replace(made, split=dataclasses.replace(made.split, member=member))
+    out = tmp_path / "out"
+    out.mkdir()
+    found = pipeline.run(shifted, out, ignore)
+    assert {control.id: control.status for control in found.controls} == {
+        "shuffled_membership": "passed",
+        "planted_leak": "passed",
+        "model_free_baseline": "failed",
+    }
+    (verdict,) = found.verdicts
+    assert (verdict.verdict.value, verdict.estimate) == ("ERROR", None)
+    assert gate.exit_code_without_policy(found) == ExitCode.ERROR
+    assert "draw both from one source by a coin" in " ".join((out / "report.html").read_text().split())
 
 
 def test_unresolvable_fpr_is_left_out(finished):
@@ -261,7 +284,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(tmp_path):
     again = written(tmp_path / "killed" / "store")
     assert {path: again[path] for path in finished} == finished  # nothing that was finished was done again
     logits = [sorted((tmp_path / out / "store").glob("train/[0-9a-f]*/logits.npy")) for out in ("killed", "whole")]
-    assert len(logits[0]) == 24 + 8  # and those of the planted control
+    assert len(logits[0]) == 24 + 8 + 8  # and those of the planted control and of the model-free baseline
     for one, other in zip(*logits, strict=True):
         assert one.read_bytes() == other.read_bytes()
     restricted = [(tmp_path / out / "restricted").rglob("*.npz") for out in ("killed", "whole")]
