@@ -22,14 +22,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from .errors import ExitCode, UsageError
-from .evidence import METRIC_PREFIX, AttackResult, Candidate, Evidence, RuleVerdict
+from .evidence import AttackResult, Candidate, Evidence, RuleVerdict
+from .gate_metrics import Measured, covered_by, measured_by
 from .policy import ClaimRule, MetricRule, Policy, Rule
 from .power import records_needed_scaled
-from .types import STRONGEST, Estimate, Verdict
+from .types import Estimate, Verdict
 
 # The one place where precedence is decided, strongest first. Verdicts have the names of their exit codes.
 CONTRADICTED = "claim-contradicted"
@@ -105,22 +104,6 @@ def judge(evidence: Evidence, policy: Policy, candidates: Sequence[str] | None) 
     return tuple(_trusted(verdict, fault) for verdict in (*judged, *contradictions(chosen)))
 
 
-def matches(pattern: str, name: str) -> bool:
-    """Whether a metric's full name matches; case counts, and no wildcard stands for `/`."""
-    patterns, names = pattern.split("/"), name.split("/")
-    return len(patterns) == len(names) and all(map(fnmatchcase, names, patterns))
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """One metric that a rule compares with its limit. `chosen`: its interval answers for having been chosen."""
-
-    metric: str
-    attack: str | None
-    estimate: Estimate
-    chosen: bool = False
-
-
 def _judge_one(rule: Rule, candidate: Candidate, primary: str | None) -> RuleVerdict:
     return _judge_claim(rule, candidate) if isinstance(rule, ClaimRule) else _judge_metric(rule, candidate, primary)
 
@@ -170,8 +153,8 @@ def _within(value: float, limit: float | None) -> bool:
 
 def _judge_metric(rule: MetricRule, candidate: Candidate, primary: str | None) -> RuleVerdict:
     """Compare what was measured; then let failed and missing attacks speak."""
-    measured = _measured(rule, candidate)
-    covered = _covered(rule, candidate)
+    measured = measured_by(rule, candidate)
+    covered = covered_by(rule, candidate)
     failed = [attack for attack in covered if attack.status == "error"]
     decided = _compare(rule, candidate.id, measured, primary) if measured else _nothing(rule, candidate.id, covered)
     if failed and measured:
@@ -188,32 +171,14 @@ def _judge_metric(rule: MetricRule, candidate: Candidate, primary: str | None) -
     return decided
 
 
-def _measured(rule: MetricRule, candidate: Candidate) -> list[_Measured]:
-    """Metrics that the rule matches, from attacks that finished."""
-    found = [_Measured(f"utility/{name}", None, estimate) for name, estimate in candidate.utility.items()]
-    for attack in candidate.attacks:
-        if attack.status == "ok":
-            found += [_Measured(attack.metric_name(n), attack.id, e) for n, e in attack.metrics.items()]
-    for name, best in candidate.strongest.items():
-        metric = f"{METRIC_PREFIX['membership']}/{STRONGEST}/{name}"
-        found.append(_Measured(metric, best.attack, best.estimate, chosen=True))
-    return [entry for entry in found if matches(rule.metric, entry.metric)]
-
-
-def _covered(rule: MetricRule, candidate: Candidate) -> list[AttackResult]:
-    """Attacks whose family and id the rule matches, whether or not they gave the metric."""
-    pattern = rule.metric.rpartition("/")[0]
-    return [a for a in candidate.attacks if matches(pattern, f"{METRIC_PREFIX[a.family]}/{a.id}")]
-
-
-def _compare(rule: MetricRule, candidate: str, measured: Sequence[_Measured], primary: str | None) -> RuleVerdict:
+def _compare(rule: MetricRule, candidate: str, measured: Sequence[Measured], primary: str | None) -> RuleVerdict:
     """The verdict of the interval ends. For a `min` rule everything is mirrored at zero."""
     sign = 1.0 if rule.max is not None else -1.0
 
-    def near(entry: _Measured) -> float:
+    def near(entry: Measured) -> float:
         return min(sign * entry.estimate.low, sign * entry.estimate.high)
 
-    def far(entry: _Measured) -> float:
+    def far(entry: Measured) -> float:
         return max(sign * entry.estimate.low, sign * entry.estimate.high)
 
     single = [entry for entry in measured if not entry.chosen] or list(measured)
@@ -240,19 +205,19 @@ def _compare(rule: MetricRule, candidate: str, measured: Sequence[_Measured], pr
     )
 
 
-def _answerable(measured: Sequence[_Measured], single: Sequence[_Measured], primary: str | None) -> Sequence[_Measured]:
+def _answerable(measured: Sequence[Measured], single: Sequence[Measured], primary: str | None) -> Sequence[Measured]:
     """What may prove a violation: the only one, or those that answer for the choice, or any where there are none."""
     if len(single) == 1:
         return single
     return [entry for entry in measured if _answers(entry, primary)] or single
 
 
-def _answers(entry: _Measured, primary: str | None) -> bool:
+def _answers(entry: Measured, primary: str | None) -> bool:
     """Whether its interval answers for having been chosen: named before the run, or corrected."""
     return entry.chosen or (primary is not None and entry.attack == primary)
 
 
-def _reason(rule: MetricRule, verdict: Verdict, decisive: _Measured, measured: Sequence[_Measured]) -> str:
+def _reason(rule: MetricRule, verdict: Verdict, decisive: Measured, measured: Sequence[Measured]) -> str:
     """The comparison in words: which interval, which end, which of how many, and what would decide."""
     estimate, is_max = decisive.estimate, rule.max is not None
     text = {
@@ -270,7 +235,7 @@ def _reason(rule: MetricRule, verdict: Verdict, decisive: _Measured, measured: S
     return reason
 
 
-def _place(decisive: _Measured, is_max: bool) -> str:
+def _place(decisive: Measured, is_max: bool) -> str:
     if decisive.chosen:
         return f"{decisive.attack}, chosen as the strongest"
     return "largest" if is_max else "smallest"
@@ -311,9 +276,9 @@ def _require_match(rule: MetricRule, policy: Policy, evidence: Evidence) -> None
 
     In that case the metric's name cannot be checked, and the rule ends in ERROR for the attacks' sake.
     """
-    if any(_measured(rule, candidate) for candidate in evidence.candidates):
+    if any(measured_by(rule, candidate) for candidate in evidence.candidates):
         return
-    covered = [attack for candidate in evidence.candidates for attack in _covered(rule, candidate)]
+    covered = [attack for candidate in evidence.candidates for attack in covered_by(rule, candidate)]
     if covered and all(attack.status != "ok" for attack in covered):
         return
     names = sorted({name for candidate in evidence.candidates for name, _ in candidate.metrics()})

@@ -5,6 +5,7 @@
     appetite: {owner: risk@example.org, release_context: public-api, review_by: 2027-05-01}
     rules:
     - {id: mia-auc, metric: "mia/*/auc", max: 0.60}
+    - {id: mia-ppv, metric: "mia/*/ppv_at_fpr_0.01", prior: 0.1, max: 0.3}
     - {id: accuracy, metric: utility/heldout_accuracy, min: 0.80}
     - {id: claim, claim: required, max_epsilon: 10, max_delta: 1e-4}
 
@@ -38,7 +39,12 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,7
 
 
 # Metrics that are shares: a limit of 60 instead of 0.60 would never bind.
-_SHARE = re.compile(r"auc|bayes_security|(tpr|realised_fpr)_at_fpr_.*|tnr_at_fnr_.*|.*_accuracy")
+_SHARE = re.compile(r"ppv_at_fpr_.*|auc|bayes_security|(tpr|realised_fpr)_at_fpr_.*|tnr_at_fnr_.*|.*_accuracy")
+
+
+PPV = "ppv_at_fpr_"
+"""Metrics of this name are not measured but worked out, at the prior of a rule: the chance that a flagged record is a
+member."""
 
 
 class _Part(BaseModel):
@@ -54,12 +60,24 @@ class Appetite(_Part):
 
 
 class MetricRule(_Part):
-    """A limit, exactly one of `max` and `min`, on every metric that `metric` matches."""
+    """A limit, exactly one of `max` and `min`, on every metric that `metric` matches.
+
+    `prior` belongs to `ppv_at_fpr_F`: the share of members among those whom an attacker would suspect.
+    """
 
     id: Name
     metric: Text
     max: float | None = None
     min: float | None = None
+    prior: float | None = Field(default=None, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _prior_where_it_counts(self) -> MetricRule:
+        about_ppv = self.metric.rpartition("/")[2].startswith(PPV)
+        if about_ppv != (self.prior is not None):
+            wrong = "needs a prior" if about_ppv else f"has a prior, which only {PPV}F needs"
+            raise ValueError(f"rule {self.id!r} {wrong}")
+        return self
 
     @model_validator(mode="after")
     def _limit_within_range(self) -> MetricRule:

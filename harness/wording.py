@@ -72,8 +72,8 @@ _CANARIES = {
     "blank": "blank records with any label",
     "own_feature": "records with a feature of their own",
 }
-_AT_RATE = re.compile(r"(tpr|realised_fpr|tnr)_at_(fpr|fnr)_([0-9.e-]+)")
-_RATES = {"tpr": "TPR", "realised_fpr": "Realised FPR", "tnr": "TNR"}
+_AT_RATE = re.compile(r"(tpr|realised_fpr|tnr|ppv)_at_(fpr|fnr)_([0-9.e-]+)")
+_RATES = {"tpr": "TPR", "realised_fpr": "Realised FPR", "tnr": "TNR", "ppv": "PPV"}
 
 
 def metric_label(name: str) -> str:
@@ -87,6 +87,11 @@ def full_label(metric: str) -> str:
     """Heading for a metric by its full name: `mia/lira/auc` is "lira: AUC"."""
     _, *attack, name = metric.split("/")
     return ": ".join([*attack, metric_label(name)])
+
+
+def of_difference(name: str) -> str:
+    """The metric in whose unit a difference of the metric `name` is written: differences of percentages are points."""
+    return "lift" if _AT_RATE.fullmatch(name) or name.endswith("accuracy") else name
 
 
 def direction(difference: Estimate) -> str:

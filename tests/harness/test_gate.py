@@ -10,10 +10,10 @@ from privassay.harness.gate import (
     exit_code,
     exit_code_without_policy,
     judge,
-    matches,
     overall,
     strongest,
 )
+from privassay.harness.gate_metrics import matches
 from privassay.harness.policy import ClaimRule, MetricRule, Policy
 from privassay.harness.types import Estimate, PrivacyClaim, ThreatModel, Verdict
 

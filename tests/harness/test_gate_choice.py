@@ -121,6 +121,32 @@ def test_an_open_rule_says_how_many_records_would_decide():
     assert "no number of records would decide" in verdict.reason
 
 
+def test_the_chance_that_a_flagged_person_is_a_member_is_judged_at_the_rules_prior():
+    """TPR 2 % to 4 %, FPR 1 % to 2 %, one suspect in ten a member: opposite ends combined."""
+    rates = {"tpr_at_fpr_0.01": interval(0.02, 0.04), "realised_fpr_at_fpr_0.01": interval(0.01, 0.02)}
+    found = evidence(attack("a", 0.5, 0.55).model_copy(update={"metrics": rates}))
+    low, high = (0.1 * tpr / (0.1 * tpr + 0.9 * fpr) for tpr, fpr in ((0.02, 0.02), (0.04, 0.01)))
+    limits = {low * 0.99: Verdict.FAIL, (low + high) / 2: Verdict.INCONCLUSIVE, high * 1.01: Verdict.PASS}
+    for limit, expected in limits.items():
+        rule = MetricRule(id="rule", metric="mia/*/ppv_at_fpr_0.01", max=limit, prior=0.1)
+        (verdict,) = judge(found, Policy("p", None, (rule,), "0" * 64, "p.yaml"), None)
+        assert (verdict.verdict, verdict.metric) == (expected, "mia/a/ppv_at_fpr_0.01")
+        assert (verdict.estimate.low, verdict.estimate.high) == pytest.approx((low, high))
+
+
+@pytest.mark.parametrize(
+    ("metric", "prior", "message"),
+    [
+        ("mia/*/ppv_at_fpr_0.01", None, "needs a prior"),
+        ("mia/*/auc", 0.1, "has a prior, which only"),
+        ("mia/*/ppv_at_fpr_0.01", 1.0, "less than 1"),
+    ],
+)
+def test_a_prior_stands_where_it_counts(metric, prior, message):
+    with pytest.raises(ValueError, match=message):
+        MetricRule(id="rule", metric=metric, max=0.5, prior=prior)
+
+
 def audit(value, claimed, contradicts):
     epsilon = AuditedEpsilon(value, value, None, 0.95, "lower bound", "by hand", 1e-5, 100, "coins are fair")
     return ev.Audit(
