@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from privassay.harness.candidates import Bench, baseline_of
 from privassay.harness.evaluation import ArtifactWriter
-
-from tests.support import small
+from privassay.tests.support import small
 
 
 @pytest.fixture(scope="module")
