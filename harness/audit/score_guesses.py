@@ -1,7 +1,8 @@
 """Bounds from scores of canaries of one run: which canaries to guess, for the one-run methods.
 
 The k highest scores are guessed "in" and the k lowest "out", r = 2 k guesses. k must not depend on who was in. Tied
-scores are ordered by a stream of their own, never by their place in the arrays, which tells who was in.
+scores are ordered at random, never by their place in the arrays, which tells who was in. The order is drawn anew for
+other scores: one fixed shuffle would lead the same places, and so the same side, in every audit.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from ..errors import UsageError
 from ..seeds import generator
-from ..types import Bools, Float64, Ints
+from ..types import Bools, Float64, Ints, sha256_of
 
 OneRunBound = Callable[[int, int, int, float], float]
 """Bound from (m, r, v, alpha)."""
@@ -28,7 +29,7 @@ class GuessBounds:
 
     Attributes:
         bound: the one-run method.
-        scores: float64 (m,), those of canaries that were in first.
+        scores: float64 (m,), in an order that is independent of the coins.
         member: bool (m,), the coins.
     """
 
@@ -38,9 +39,9 @@ class GuessBounds:
 
     @classmethod
     def of(cls, bound: OneRunBound, in_scores: Float64, out_scores: Float64) -> GuessBounds:
-        """Put all canaries together."""
-        member = np.arange(len(in_scores) + len(out_scores)) < len(in_scores)
-        return cls(bound, np.concatenate([in_scores, out_scores]), member)
+        """Put all canaries together, in random order."""
+        order = generator(0, "order", sha256_of(in_scores, out_scores)).permutation(len(in_scores) + len(out_scores))
+        return cls(bound, np.concatenate([in_scores, out_scores])[order], order < len(in_scores))
 
     def at(self, threshold: float, alpha: float) -> float:
         """Bound from guessing every canary, "in" from `threshold` on."""
@@ -64,8 +65,7 @@ class GuessBounds:
         """Best bound over `size` numbers of guesses that m fixes."""
         if size is None:
             raise UsageError("Bonferroni(None): the one-run methods need a number of thresholds, such as 10")
-        order = generator(0, "ties").permutation(len(self.scores))
-        right = _right_guesses(self.scores[order], self.member[order])
+        right = _right_guesses(self.scores, self.member)
         grid = grid_of_guesses(len(self.scores), size, alpha)
         share = alpha / len(grid)
         return max(self.bound(len(self.scores), 2 * int(k), int(right[k - 1]), share) for k in grid)

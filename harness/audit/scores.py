@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from ..checks import one_of, require
 from ..seeds import generator
-from ..types import AuditedEpsilon, Float64
+from ..types import AuditedEpsilon, Float64, sha256_of
 from .inputs import check_levels
 from .one_run import one_run_bound, one_run_result
 from .one_run_fdp import one_run_fdp_bound, one_run_fdp_result
@@ -61,7 +61,7 @@ def epsilon_from_scores(
     check_levels(alpha, delta)
     require(delta > 0 or method in ("clopper_pearson", "one_run"), "delta", delta, f"> 0 for {method}")
     ins, outs = _checked("in_scores", in_scores, threshold), _checked("out_scores", out_scores, threshold)
-    value = max(0.0, _chosen(_bounds(method, ins, outs, delta), threshold, alpha))
+    value = max(0.0, _chosen(_bounds(method, ins, outs, delta), threshold, alpha, sha256_of(ins, outs)))
     if method == "gdp":
         value = epsilon_from_mu(value, delta)
     found = _RESULTS[method](value, len(ins) + len(outs), delta, alpha)
@@ -89,15 +89,16 @@ def _bounds(method: Method, ins: Float64, outs: Float64, delta: float) -> _Bound
             assert_never(method)
 
 
-def _chosen(bounds: _Bounds, threshold: Threshold, alpha: float) -> float:
+def _chosen(bounds: _Bounds, threshold: Threshold, alpha: float, digest: str) -> float:
+    """Bound by the strategy; splits are drawn anew for other scores (`digest`), so no place is favoured for good."""
     match threshold:
         case Explicit(value):
             return bounds.at(value, alpha)
         case Split(seed):
-            return bounds.on_halves(generator(seed, "audit split", 0), alpha)
+            return bounds.on_halves(generator(seed, "audit split", 0, digest), alpha)
         case MultiSplit(splits, seed):
-            found = [bounds.on_halves(generator(seed, "audit split", i), alpha / 2) for i in range(splits)]
-            return float(np.median(found))
+            streams = (generator(seed, "audit split", i, digest) for i in range(splits))
+            return float(np.median([bounds.on_halves(stream, alpha / 2) for stream in streams]))
         case Bonferroni(size):
             return bounds.at_best(size, alpha)
         case _:

@@ -24,7 +24,7 @@ class Explicit:
 
 @dataclass(frozen=True)
 class Split:
-    """Chosen on a random half of the scores, the bound computed on the other half."""
+    """Chosen on a random half of the scores, bound on the other. The same scores and seed give the same halves."""
 
     seed: int = 0
 

@@ -11,6 +11,7 @@ SMALL = {
     "attack": ["--models", "6"],
     "attack_functions": ["--records", "500", "--references", "8"],
     "memory": ["--models", "6", "--records", "500"],
+    "null_calibration": ["--repetitions", "2", "--sizes", "20", "--strategies", "Split", "Bonferroni"],
     "pool": ["--recipes", "mlp_446_128_30", "--models", "2", "--epochs", "1"],
 }
 

@@ -27,6 +27,31 @@ def test_chance_scores_prove_nothing_to_many_splits(method, scores):
     assert calibrated(measured(method, "MultiSplit", 100, scores, 10))
 
 
+@pytest.mark.parametrize("threshold", [Split(), Bonferroni()])
+def test_constant_scores_prove_nothing_whatever_the_coins(threshold):
+    # The order of tied scores is all that there is. Drawn once for good it would favour one side for good: below.
+    alarms = 0
+    for seed in range(1000):
+        n_in = np.random.default_rng(seed).binomial(400, 0.5)
+        found = epsilon_from_scores(
+            np.ones(n_in), np.ones(400 - n_in), delta=1e-5, alpha=ALPHA, method="one_run", threshold=threshold
+        )
+        alarms += found.value > 0
+    assert alarms <= binom.ppf(0.999, 1000, ALPHA)
+
+
+def test_one_fixed_order_of_ties_can_fail_in_most_audits():
+    k, shares = 100, []
+    for seed in range(200):
+        order = np.random.default_rng(seed).permutation(400)
+        n_in = np.random.default_rng(1000 + seed).binomial(400, 0.5, 50)
+        member = order < n_in[:, None]
+        right = member[:, :k].sum(axis=1) + (~member[:, -k:]).sum(axis=1)
+        shares.append((binom.sf(right - 1, 2 * k, 0.5) < ALPHA).mean())
+    assert np.mean(shares) < 0.06
+    assert max(shares) > 0.9
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("scores", SCORES)
