@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .evidence import AttackResult, Evidence
+from .power import smallest_certifiable
 from .types import Family
 
 
@@ -86,6 +87,16 @@ def _row(kind: Kind, evidence: Evidence) -> Row:
     return Row(kind, status, ", ".join(counts))
 
 
+def _reach(evidence: Evidence) -> str:
+    """What so many records can show at best."""
+    records = evidence.provenance.data.pool
+    level = evidence.experiment.get("metrics", {}).get("level", 0.95)
+    return (
+        f"With {records:,} audit records no rate below {100 * smallest_certifiable(records, level):.2g} % can be "
+        "shown, even if nobody is flagged: below that a policy limit stays inconclusive."
+    )
+
+
 def _ran(attacks: list[AttackResult], name: str) -> int:
     return sum(a.id == name and a.status == "ok" for a in attacks)
 
@@ -100,7 +111,8 @@ def limits(evidence: Evidence) -> list[str]:
         "its rate is optimistic for him, and so errs on the side of caution. No limit is called broken by it alone.",
         "Several models were trained the same way on random halves of the records, and each served as a "
         "target. The numbers speak about this way of training, not about one particular set of weights.",
-        "A TPR is given at a false-alarm rate only where enough outsiders were there to measure that rate.",
+        "A TPR is given at a false-alarm rate only where enough outsiders were there to measure that rate. "
+        + _reach(evidence),
         "A heuristic defence carries no epsilon. A formal claim holds under its listed assumptions only.",
         "A formal claim is about one record added, removed or zeroed out. The models compared here train on "
         "halves of a fixed size: where a record is out, another one is in. What a claim allows an attack is "
