@@ -89,10 +89,11 @@ def _row(kind: Kind, evidence: Evidence) -> Row:
 
 def _reach(evidence: Evidence) -> str:
     """What so many records can show at best."""
-    records = evidence.provenance.data.pool
+    pool, section = evidence.provenance.data.pool, evidence.experiment.get("pool", {})
+    records = pool if section.get("targets") != 1 else pool // 2  # one target's members are half of the pool
     level = evidence.experiment.get("metrics", {}).get("level", 0.95)
     return (
-        f"With {records:,} audit records no rate below {100 * smallest_certifiable(records, level):.2g} % can be "
+        f"With {records:,} members no rate below {100 * smallest_certifiable(records, level):.2g} % can be "
         "shown, even if nobody is flagged: below that a policy limit stays inconclusive."
     )
 

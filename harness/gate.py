@@ -15,7 +15,8 @@ choice: that of the attack which was named primary before the run, or that of th
 corrected for having been chosen (`strongest.py`). One of several others over the limit by itself leaves the rule open.
 Where neither is there, as among inversion attacks, any may fail it, and the reason says that nothing was corrected.
 
-Whatever the policy, a lower bound on epsilon above a candidate's formal claim is a FAIL: the claim is contradicted.
+Whatever the policy and the controls, a lower bound on epsilon above a candidate's formal claim is a FAIL: the claim is
+contradicted. The controls check the attacks, not the coins of an audit.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ from .policy import ClaimRule, MetricRule, Policy, Rule
 from .power import records_needed_scaled
 from .types import Estimate, Verdict
 
-# The one place where precedence is decided, strongest first. Verdicts have the names of their exit codes.
 CONTRADICTED = "claim-contradicted"
 """Rule of every policy, named or not."""
 
+# The one place where precedence is decided, strongest first. Verdicts have the names of their exit codes.
 PRECEDENCE = (ExitCode.USAGE, ExitCode.ERROR, ExitCode.FAIL, ExitCode.INCONCLUSIVE, ExitCode.PASS)
 
 
@@ -101,7 +102,7 @@ def judge(evidence: Evidence, policy: Policy, candidates: Sequence[str] | None) 
     chosen = [evidence.candidate(candidate_id) for candidate_id in ids]
     fault = _control_fault(evidence)
     judged = [_judge_one(rule, c, evidence.primary) for c in chosen for rule in policy.rules]
-    return tuple(_trusted(verdict, fault) for verdict in (*judged, *contradictions(chosen)))
+    return (*(_trusted(verdict, fault) for verdict in judged), *contradictions(chosen))
 
 
 def _judge_one(rule: Rule, candidate: Candidate, primary: str | None) -> RuleVerdict:
@@ -181,18 +182,17 @@ def _compare(rule: MetricRule, candidate: str, measured: Sequence[Measured], pri
     def far(entry: Measured) -> float:
         return max(sign * entry.estimate.low, sign * entry.estimate.high)
 
-    single = [entry for entry in measured if not entry.chosen] or list(measured)
-    proved = max(_answerable(measured, single, primary), key=near)
+    single = [entry for entry in measured if not entry.chosen]
+    proving = _proving(measured, single, primary)
     feared, alone = max(single, key=far), max(single, key=near)
-    note = ""
-    if near(proved) > sign * rule.limit:
-        verdict, decisive = Verdict.FAIL, proved
-        if len(single) > 1 and not _answers(proved, primary):
-            note = ", not corrected for choosing"
+    if near(proved := max(proving, key=near)) > sign * rule.limit:
+        verdict, decisive, note = Verdict.FAIL, proved, _uncorrected(proving, single, primary)
+    elif near(alone) > sign * rule.limit:
+        verdict, decisive, note = Verdict.INCONCLUSIVE, alone, _no_proof(proving, single)
+    elif far(feared) <= sign * rule.limit:
+        verdict, decisive, note = Verdict.PASS, feared, ""
     else:
-        verdict, decisive = Verdict.PASS if far(feared) <= sign * rule.limit else Verdict.INCONCLUSIVE, feared
-        if near(alone) > sign * rule.limit:
-            note = f"; {alone.metric} lies over it alone, which is no proof: one of {len(single)}, not named before"
+        verdict, decisive, note = Verdict.INCONCLUSIVE, feared, f"; {_needed(feared.estimate, rule.limit)}"
     return RuleVerdict(
         candidate=candidate,
         rule=rule.id,
@@ -201,11 +201,11 @@ def _compare(rule: MetricRule, candidate: str, measured: Sequence[Measured], pri
         attack=decisive.attack,
         estimate=decisive.estimate,
         limit=rule.limit,
-        reason=_reason(rule, verdict, decisive, single) + note,
+        reason=_reason(rule, decisive, single) + note,
     )
 
 
-def _answerable(measured: Sequence[Measured], single: Sequence[Measured], primary: str | None) -> Sequence[Measured]:
+def _proving(measured: Sequence[Measured], single: Sequence[Measured], primary: str | None) -> Sequence[Measured]:
     """What may prove a violation: the only one, or those that answer for the choice, or any where there are none."""
     if len(single) == 1:
         return single
@@ -217,22 +217,44 @@ def _answers(entry: Measured, primary: str | None) -> bool:
     return entry.chosen or (primary is not None and entry.attack == primary)
 
 
-def _reason(rule: MetricRule, verdict: Verdict, decisive: Measured, measured: Sequence[Measured]) -> str:
-    """The comparison in words: which interval, which end, which of how many, and what would decide."""
+def _uncorrected(proving: Sequence[Measured], single: Sequence[Measured], primary: str | None) -> str:
+    """What a FAIL does not answer for."""
+    rates = {entry.metric.rpartition("/")[2] for entry in proving}
+    if len(single) > 1 and not all(_answers(entry, primary) for entry in proving):
+        return ", not corrected for choosing"
+    return f", not corrected for choosing among {len(rates)} metrics" if len(rates) > 1 else ""
+
+
+def _no_proof(proving: Sequence[Measured], single: Sequence[Measured]) -> str:
+    text = f", which is no proof: one of {len(single)}, not named before the run"
+    for entry in proving:
+        if entry.chosen:
+            ends = f"{entry.estimate.low:.4g} to {entry.estimate.high:.4g}"
+            return f"{text}; the interval that answers for the choice is {ends}"
+    return text
+
+
+def _reason(rule: MetricRule, decisive: Measured, measured: Sequence[Measured]) -> str:
+    """The comparison in words: which interval, which end, which of how many."""
     estimate, is_max = decisive.estimate, rule.max is not None
-    text = {
-        Verdict.PASS: ("upper end at or under", "lower end at or over"),
-        Verdict.FAIL: ("lower end over", "upper end under"),
-        Verdict.INCONCLUSIVE: ("which holds", "which holds"),
-    }[verdict][0 if is_max else 1]
-    interval = f"{100 * estimate.level:.4g} % interval {estimate.low:.4g} to {estimate.high:.4g}"
-    reason = f"{decisive.metric}: {interval}, {text} the limit {rule.limit:.4g}"
+    ends = f"{estimate.low:.4g} to {estimate.high:.4g}"
+    where = _where(estimate, rule.limit, is_max)
+    reason = f"{decisive.metric}: {100 * estimate.level:.4g} % interval {ends}, {where} the limit {rule.limit:.4g}"
     if len(measured) > 1:
         kind = "attacks" if len({entry.attack for entry in measured}) == len(measured) else "metrics"
         reason += f"; {_place(decisive, is_max)} of {len(measured)} {kind}"
-    if verdict is Verdict.INCONCLUSIVE:
-        reason += f"; {_needed(estimate, rule.limit)}"
     return reason
+
+
+def _where(estimate: Estimate, limit: float, is_max: bool) -> str:
+    """Which end of the interval lies on which side of the limit."""
+    if is_max and estimate.low > limit:
+        return "lower end over"
+    if not is_max and estimate.high < limit:
+        return "upper end under"
+    if is_max and estimate.high <= limit:
+        return "upper end at or under"
+    return "lower end at or over" if not is_max and estimate.low >= limit else "which holds"
 
 
 def _place(decisive: Measured, is_max: bool) -> str:
@@ -245,8 +267,9 @@ def _needed(estimate: Estimate, limit: float) -> str:
     """How much more would decide an open comparison."""
     enough = records_needed_scaled(estimate, limit)
     if enough is None:
-        return "the estimate is the limit itself: no number of records would decide"
-    return f"about {enough:,} records instead of {estimate.n:,} would decide, if the estimate stays"
+        return "the estimate is too near the limit for any number of records to decide"
+    more = "records, and as many times the models," if "models" in estimate.over else estimate.over
+    return f"about {enough:,} {more} instead of {estimate.n:,} would decide, if the estimate stays"
 
 
 def _nothing(rule: MetricRule, candidate: str, covered: Sequence[AttackResult]) -> RuleVerdict:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -33,20 +32,30 @@ def matches(pattern: str, name: str) -> bool:
 
 
 def measured_by(rule: MetricRule, candidate: Candidate) -> list[Measured]:
-    """Metrics that the rule matches, from attacks that finished. PPV is worked out at the rule's prior."""
+    """Metrics that the rule matches, from attacks that finished. PPV is worked out at the rule's prior.
+
+    A rule about the strongest attack is about all of them: which is the strongest is known up to chance only.
+    """
     found = [Measured(f"utility/{name}", None, estimate) for name, estimate in candidate.utility.items()]
     for attack in candidate.attacks:
         if attack.status == "ok":
             given = {**attack.metrics, **(_ppvs(attack.metrics, rule.prior) if rule.prior is not None else {})}
             found += [Measured(attack.metric_name(name), attack.id, estimate) for name, estimate in given.items()]
     found += _strongest(candidate)
-    return [entry for entry in found if matches(rule.metric, entry.metric)]
+    return [entry for entry in found if _about(rule.metric, entry.metric)]
 
 
 def covered_by(rule: MetricRule, candidate: Candidate) -> list[AttackResult]:
     """Attacks whose family and id the rule matches, whether or not they gave the metric."""
     pattern = rule.metric.rpartition("/")[0]
-    return [a for a in candidate.attacks if matches(pattern, f"{METRIC_PREFIX[a.family]}/{a.id}")]
+    return [a for a in candidate.attacks if _about(pattern, f"{METRIC_PREFIX[a.family]}/{a.id}")]
+
+
+def _about(pattern: str, name: str) -> bool:
+    """Whether a pattern matches a name, or would if its attack were called the strongest."""
+    family, *rest = name.split("/")
+    as_strongest = "/".join([family, STRONGEST, *rest[1:]])
+    return matches(pattern, name) or (family == METRIC_PREFIX["membership"] and matches(pattern, as_strongest))
 
 
 def _strongest(candidate: Candidate) -> Iterator[Measured]:
@@ -56,11 +65,18 @@ def _strongest(candidate: Candidate) -> Iterator[Measured]:
 
 
 def _ppvs(metrics: Mapping[str, Estimate], prior: float) -> dict[str, Estimate]:
-    """Chance that a flagged record is a member, at each rate of a membership attack where somebody is flagged."""
+    """Chance that a flagged record is a member, at each rate of a membership attack."""
     found = {}
     for name, tpr in metrics.items():
         rate = name.removeprefix(_TPR)
         if rate != name and _FPR + rate in metrics:
-            with suppress(NotApplicable):
-                found[PPV + rate] = ppv(tpr, metrics[_FPR + rate], prior)
+            found[PPV + rate] = _ppv(tpr, metrics[_FPR + rate], prior)
     return found
+
+
+def _ppv(tpr: Estimate, fpr: Estimate, prior: float) -> Estimate:
+    try:
+        return ppv(tpr, fpr, prior)
+    except NotApplicable:  # nobody is flagged: nothing is known about those who might be
+        words = f"nobody was flagged, so anything is possible; {tpr.method}"
+        return Estimate(prior, 0.0, 1.0, tpr.level, words, tpr.n, tpr.over)

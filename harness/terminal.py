@@ -15,7 +15,7 @@ from .events import Event, Observer, StepAdvanced, StepFinished, StepStarted
 from .evidence import Candidate, Evidence, RuleVerdict
 from .gate import overall
 from .types import Estimate, Verdict
-from .wording import control_meaning, knowing, strongest
+from .wording import audit_sentence, control_meaning, knowing, strongest
 
 _COLOUR = {
     Verdict.PASS: "green",
@@ -92,6 +92,13 @@ def control_lines(evidence: Evidence) -> Iterator[str]:
         for attack in candidate.attacks:
             if attack.status != "ok":
                 yield escape(f"{candidate.id} {attack.id}: {attack.status}: {attack.reason}")
+
+
+def audit_lines(evidence: Evidence) -> Iterator[str]:
+    """One line an audit."""
+    for candidate in evidence.candidates:
+        for audit in candidate.audits:
+            yield escape(f"{candidate.id} {audit_sentence(audit)}")
 
 
 def _row(candidate: Candidate, verdicts: list[RuleVerdict]) -> list[str]:

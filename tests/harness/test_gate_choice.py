@@ -97,7 +97,10 @@ def test_another_attack_over_the_limit_alone_leaves_the_rule_open():
     found = evidence(attack("a", *UNDER), attack("b", *OVER), primary="a", strongest=("b", interval(*OPEN)))
     (verdict,) = judged(found)
     assert (verdict.verdict, verdict.attack) == (Verdict.INCONCLUSIVE, "b")
-    assert "no proof: one of 2, not named before" in verdict.reason
+    assert verdict.reason == (
+        "mia/b/auc: 95 % interval 0.61 to 0.69, lower end over the limit 0.6; largest of 2 attacks, which is no proof: "
+        "one of 2, not named before the run; the interval that answers for the choice is 0.55 to 0.64"
+    )
     assert exit_code([verdict]) is ExitCode.INCONCLUSIVE
 
 
@@ -111,14 +114,41 @@ def test_a_wider_corrected_interval_keeps_nothing_from_passing():
     """Every attack within the limit is a pass: intersection-union needs no correction."""
     found = evidence(attack("a", *UNDER), attack("b", *UNDER), primary="a", strongest=("b", interval(0.49, 0.61)))
     assert judged(found)[0].verdict is Verdict.PASS
-    assert judged(found, "mia/strongest/auc")[0].verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [
+        (attack("b", *UNDER), Verdict.PASS),
+        (attack("b", *OPEN), Verdict.INCONCLUSIVE),
+        (attack("b", *UNDER).model_copy(update={"status": "error", "reason": "broke", "metrics": {}}), Verdict.ERROR),
+        (
+            attack("b", *UNDER).model_copy(update={"status": "not_run", "reason": "no", "metrics": {}}),
+            Verdict.INCONCLUSIVE,
+        ),
+    ],
+)
+def test_a_rule_about_the_strongest_is_about_every_attack(second, expected):
+    """The strongest has the largest lower end; another may have the largest upper end, or have failed."""
+    found = evidence(attack("a", *UNDER), second, primary="a", strongest=("a", interval(0.49, 0.59)))
+    for metric in ("mia/strongest/auc", "mia/*/auc"):
+        assert judged(found, metric)[0].verdict is expected
+
+
+def test_several_rates_under_one_rule_are_not_corrected_and_it_says_so():
+    rates = {"tpr_at_fpr_0.01": interval(*OVER), "tpr_at_fpr_0.1": interval(*OVER)}
+    found = evidence(attack("a", *UNDER).model_copy(update={"metrics": rates}), primary="a")
+    (verdict,) = judged(found, "mia/*/tpr_at_fpr_*")
+    assert verdict.verdict is Verdict.FAIL
+    assert verdict.reason.endswith("not corrected for choosing among 2 metrics")
 
 
 def test_an_open_rule_says_how_many_records_would_decide():
     (verdict,) = judged(evidence(attack("a", 0.5, 0.62)))
-    assert "about 230 records instead of 100 would decide" in verdict.reason  # 100 x (0.06 / 0.04)^2 = 225
+    # 100 x (0.06 / 0.04)^2 = 225
+    assert "about 230 records, and as many times the models, instead of 100 would decide" in verdict.reason
     (verdict,) = judged(evidence(attack("a", 0.55, 0.65)))
-    assert "no number of records would decide" in verdict.reason
+    assert "too near the limit for any number of records" in verdict.reason
 
 
 def test_the_chance_that_a_flagged_person_is_a_member_is_judged_at_the_rules_prior():
@@ -145,6 +175,16 @@ def test_the_chance_that_a_flagged_person_is_a_member_is_judged_at_the_rules_pri
 def test_a_prior_stands_where_it_counts(metric, prior, message):
     with pytest.raises(ValueError, match=message):
         MetricRule(id="rule", metric=metric, max=0.5, prior=prior)
+
+
+def test_where_nobody_is_flagged_nothing_is_known_about_those_who_are():
+    rates = {"tpr_at_fpr_0.01": interval(0.0, 0.0), "realised_fpr_at_fpr_0.01": interval(0.0, 0.0)}
+    found = evidence(attack("a", 0.5, 0.55).model_copy(update={"metrics": rates}))
+    rule = MetricRule(id="rule", metric="mia/*/ppv_at_fpr_0.01", max=0.3, prior=0.1)
+    (verdict,) = judge(found, Policy("p", None, (rule,), "0" * 64, "p.yaml"), None)
+    assert verdict.verdict is Verdict.INCONCLUSIVE
+    assert (verdict.estimate.low, verdict.estimate.high) == (0, 1)
+    assert "nobody was flagged" in verdict.estimate.method
 
 
 def audit(value, claimed, contradicts):
@@ -182,7 +222,8 @@ def test_an_audit_that_contradicts_nothing_adds_no_verdict(value, claimed):
     assert exit_code_without_policy(found) is ExitCode.PASS
 
 
-def test_a_failed_control_comes_before_a_contradiction():
+def test_a_failed_control_does_not_hide_a_contradiction():
+    """Controls check the attacks, not the coins of an audit; the exit code is that of the failed control."""
     found = evidence(attack("a", *UNDER), audits=(audit(2.1, 1.0, True),), claim=CLAIM, passed=False)
     assert exit_code_without_policy(found) is ExitCode.ERROR
-    assert {verdict.verdict for verdict in judged(found)} == {Verdict.ERROR}
+    assert [verdict.verdict for verdict in judged(found)] == [Verdict.ERROR, Verdict.FAIL]

@@ -261,7 +261,7 @@ def test_an_attack_beyond_the_claim_is_called_out(example_run):
     run = ev.read(example_run / "evidence.json")
     claim = replace(example.claim(), epsilon=0.1)
     change(example_run, candidates=(run.candidates[0].model_copy(update={"claim": claim}),))
-    assert "the claim or its implementation is wrong" in page(example_run)
+    assert "audit it with canaries" in page(example_run)
 
 
 def test_null_band_holds_attacks_that_guess():
