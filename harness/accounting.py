@@ -31,6 +31,7 @@ _RENYI_ORDERS = (*(order / 10 for order in range(11, 110)), *range(11, 64), 128,
 _LEAST_NOISE, _MOST_NOISE = 2.0**-7, 2.0**20
 _NOISE_TOLERANCE = 1e-3
 _DEVIATIONS = 6.0  # of the number of records that Poisson batches drew
+_MOST_MU = 1e6  # beyond it the terms of the exact epsilon cancel to fewer digits than the bound is off by
 
 
 class NoClaim(UsageError):
@@ -117,7 +118,9 @@ def gaussian_epsilon(noise_multiplier: float, delta: float) -> float:
     """Return the exact epsilon at `delta` of one Gaussian mechanism with sensitivity 1.
 
     Solves Balle and Wang (2018, arXiv:1805.06530), theorem 8, for epsilon, in the log domain:
-    delta = Phi(mu/2 - eps/mu) - e^eps Phi(-mu/2 - eps/mu) with mu = 1 / noise_multiplier.
+    delta = Phi(mu/2 - eps/mu) - e^eps Phi(-mu/2 - eps/mu) with mu = 1 / noise_multiplier. A mu above 1e6 gets the
+    bound by zero-concentrated differential privacy (Bun and Steinke 2016), then larger by less than 1 in 50,000;
+    infinity where that overflows.
 
     Args:
         noise_multiplier: standard deviation of the noise over the sensitivity, greater than 0.
@@ -132,6 +135,10 @@ def gaussian_epsilon(noise_multiplier: float, delta: float) -> float:
     positive(noise_multiplier=noise_multiplier)
     open_unit(delta=delta)
     mu = 1.0 / noise_multiplier
+    # Never below the solution (Bun and Steinke 2016).
+    ceiling = mu * mu / 2 + mu * math.sqrt(2 * math.log(1 / delta))
+    if mu > _MOST_MU:
+        return ceiling
 
     def excess(epsilon: float) -> float:
         upper = math.exp(log_ndtr(mu / 2 - epsilon / mu))
@@ -139,8 +146,6 @@ def gaussian_epsilon(noise_multiplier: float, delta: float) -> float:
 
     if excess(0.0) <= 0:
         return 0.0
-    # The bound by zero-concentrated differential privacy (Bun and Steinke 2016) is never below the solution.
-    ceiling = mu * mu / 2 + mu * math.sqrt(2 * math.log(1 / delta))
     return float(brentq(excess, 0.0, ceiling, xtol=1e-12))
 
 
@@ -196,7 +201,8 @@ def shuffle_epsilon_lower_bound(noise_multiplier: float, steps: int, delta: floa
     return max(0.0, -float(finest.fun), float(proved(grid)[best]))
 
 
-def _check_sampling(sampling: ObservedSampling) -> None:
+def check_sampling(sampling: ObservedSampling) -> None:
+    """Raise `UsageError` unless every field is in its range."""
     one_of(get_args(Sampler), sampler=sampling.sampler)
     require(0 < sampling.sample_rate <= 1, "sample_rate", sampling.sample_rate, "> 0 and <= 1")
     require(sampling.steps >= 1, "steps", sampling.steps, ">= 1")
@@ -207,7 +213,7 @@ def _check_sampling(sampling: ObservedSampling) -> None:
 def _epsilon(
     noise_multiplier: float, sampling: ObservedSampling, delta: float, accountant: Accountant, resolution: float
 ) -> float:
-    _check_sampling(sampling)
+    check_sampling(sampling)
     if sampling.sampler == "poisson":
         epsilon = _poisson_epsilon(noise_multiplier, sampling, delta, accountant, resolution)
     else:

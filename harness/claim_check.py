@@ -7,27 +7,21 @@ Poisson amplification for shuffled batches is shown by Chua et al. (2024, arXiv:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-
-from .accounting import NoClaim, dp_sgd_claim, shuffle_epsilon_lower_bound, times_used
+from .accounting import NoClaim, check_sampling, dp_sgd_claim, shuffle_epsilon_lower_bound, times_used
 from .checks import non_negative, open_unit, require
-from .errors import PrivassayError
-from .types import Accountant, DPMechanism, Float64, Ints, Neighbouring, ObservedSampling, PrivacyClaim, Sampler
+from .types import Accountant, DPMechanism, Neighbouring, ObservedSampling, PrivacyClaim, Sampler
 
 FindingCode = Literal["sampler", "steps", "rate", "noise", "clipping", "delta", "neighbouring", "arithmetic"]
 
 SLACK = 1e-3
 """A stated epsilon may be this share below the accountant's: cells of a PLD, orders of an RDP, rounding."""
 
-FALSE_ALARM = 1e-6
-"""At most this share of logs of real Poisson batches is taken for another sampler."""
-
-_RATE_FALSE_ALARM = 1e-9
 _EQUAL = 1e-9  # relative: what a detour through decimal text may change
+_ONLY_THROUGH_EPSILON: frozenset[FindingCode] = frozenset({"steps", "rate", "arithmetic"})
 _WORDS: dict[Sampler, str] = {
     "poisson": "Poisson batches",
     "shuffled": "shuffled batches",
@@ -43,14 +37,15 @@ class StatedClaim:
         epsilon: stated epsilon, >= 0.
         delta: stated delta, between 0 and 1.
         sampler: how batches are said to have been drawn.
-        sample_rate: probability of joining a batch (Poisson), else batch size over records; steps x sample_rate
-            are the passes.
+        sample_rate: probability of joining a batch (Poisson), else batch size over records.
         steps: optimiser steps that the accountant was fed.
         noise_multiplier: standard deviation of the noise over the clipping norm.
         max_grad_norm: clipping norm of one record's gradient (L2).
         neighbouring: which data sets the claim calls neighbours.
         accountant: what computed epsilon.
         records: how many records the model was trained on.
+        epochs: passes over shuffled records, as the accountant was told; other samplers do not use it. None: as many
+            as the steps make if every pass has its last, smaller batch, the fewest that they can be.
     """
 
     epsilon: float
@@ -63,12 +58,24 @@ class StatedClaim:
     neighbouring: Neighbouring
     accountant: Accountant
     records: int
+    epochs: float | None = None
 
     @property
     def mechanism(self) -> DPMechanism:
-        """The DP-SGD run that the claim describes."""
-        sampling = ObservedSampling(self.sampler, self.sample_rate, self.steps, self.steps * self.sample_rate)
+        """The DP-SGD run that the claim describes.
+
+        Raises:
+            UsageError: the sample rate is out of its range.
+        """
+        sampling = ObservedSampling(self.sampler, self.sample_rate, self.steps, self._epochs())
         return DPMechanism(self.noise_multiplier, self.max_grad_norm, sampling, self.delta)
+
+    def _epochs(self) -> float:
+        require(0 < self.sample_rate <= 1, "sample_rate", self.sample_rate, "> 0 and <= 1")
+        if self.sampler != "shuffled":
+            return self.steps * self.sample_rate
+        # steps x rate would count the smaller batch as a whole one: too many passes, too large an epsilon.
+        return self.steps / math.ceil(1 / self.sample_rate - _EQUAL) if self.epochs is None else self.epochs
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,8 @@ class ClaimCheck:
     """Result of a claim check.
 
     Attributes:
-        honest: the claim recomputed from what training did, at the stated delta; None where there is none to make.
+        honest: the claim recomputed from what training did, at the stated delta and by the accountant that was named
+            (`rdp` at orders of our own: another choice may prove a little less); None where there is none to make.
         findings: what is wrong with the stated claim, in the order of `FindingCode`.
     """
 
@@ -100,8 +108,11 @@ class ClaimCheck:
 def check_claim(stated: StatedClaim, observed: DPMechanism) -> ClaimCheck:
     """Compare a stated claim with what training did and with the accountant's epsilon for the stated parameters.
 
-    Only what flatters is a finding: more noise, fewer steps or a smaller delta than stated are not. Another sampler
-    always is, also where its epsilon would be smaller, since the claim then follows from nothing that was done.
+    Only what flatters is a finding: more noise, fewer steps or a smaller delta than stated are not, and neither are
+    other steps, another rate or an epsilon that the stated parameters do not give, if the stated epsilon covers what
+    was done. Another sampler always is, also where its epsilon would be smaller, since the claim then follows from
+    nothing that was done. An epsilon by `rdp` is held to the smaller of our Renyi orders' and the PLD's, since orders
+    are the owner's to choose.
     What it cannot see is whether `observed` is true: noise that is drawn once and reused, or a clip that misses a
     layer, looks right here and takes an audit of the trained model.
 
@@ -113,14 +124,26 @@ def check_claim(stated: StatedClaim, observed: DPMechanism) -> ClaimCheck:
         UsageError: a field of either is out of its range.
     """
     non_negative(epsilon=stated.epsilon)
-    open_unit(delta=stated.delta)
     require(stated.records >= 1, "records", stated.records, ">= 1")
+    for described in (stated.mechanism, observed):
+        _check_ranges(described)
     if stated.sample_rate == observed.sampling.sample_rate == 1:
         # Every record in every batch is every sampler at once: call it what the claim calls it.
         observed = replace(observed, sampling=replace(observed.sampling, sampler=stated.sampler))
     honest = _honest(stated, observed)
     checks = (_sampling(stated, observed, honest), _noise(stated, observed), _delta(stated, observed), _itself(stated))
-    return ClaimCheck(honest, tuple(finding for check in checks for finding in check))
+    findings = tuple(finding for check in checks for finding in check)
+    if honest is None:
+        return ClaimCheck(None, findings or (Finding("noise", "No claim can be made from what training did."),))
+    covers = honest.sampler == stated.sampler and not _exceeds(honest.epsilon, stated.epsilon, SLACK)
+    return ClaimCheck(honest, tuple(f for f in findings if not (covers and f.code in _ONLY_THROUGH_EPSILON)))
+
+
+def _check_ranges(described: DPMechanism) -> None:
+    non_negative(noise_multiplier=described.noise_multiplier)
+    require(described.max_grad_norm > 0, "max_grad_norm", described.max_grad_norm, "> 0")
+    open_unit(delta=described.delta)
+    check_sampling(described.sampling)
 
 
 def _honest(stated: StatedClaim, observed: DPMechanism) -> PrivacyClaim | None:
@@ -195,114 +218,11 @@ def _itself(stated: StatedClaim) -> Iterator[Finding]:
     except NoClaim as error:
         yield Finding("arithmetic", f"{head} gives none ({error}).")
         return
+    if computed.accountant == "rdp" and _exceeds(computed.epsilon, stated.epsilon, SLACK):
+        computed = min(computed, dp_sgd_claim(stated.mechanism), key=lambda claim: claim.epsilon)
     if _exceeds(computed.epsilon, stated.epsilon, SLACK):
         yield Finding("arithmetic", f"{head} ({computed.accountant}) gives {computed.epsilon:.6g}.")
 
 
 def _exceeds(one: float, other: float, slack: float = _EQUAL) -> bool:
     return one > other * (1 + slack)
-
-
-def observed_from_batches(batches: Sequence[Ints], records: int, sample_rate: float) -> ObservedSampling:
-    """Return the sampling that logged batches show.
-
-    Likelihood-ratio tests whose false-alarm rate is exact in small logs too (universal inference, Wasserman et al.
-    2020, arXiv:1912.11436: a ratio against the best Poisson likelihood exceeds 1/a with probability at most a):
-
-    - shuffled: no record comes twice in a pass, and passes are complete (a dropped remainder is allowed if all
-      batches are equally large). The ratio compares the contents of batches, given their sizes, with independent
-      draws. The epochs returned are the passes begun.
-    - fixed size: all batches are equally large. The ratio compares the sizes with binomial ones.
-    - otherwise Poisson, at `sample_rate` if as many records joined as that lets expect, else at the largest rate
-      that so many go with (false-alarm rate 1e-9). Batches that are all full are Poisson at rate 1.
-
-    Coins that are weighted by record or tied between records are not told apart from fair ones.
-
-    Args:
-        batches: int64 arrays of rows, one a step, empty ones included, in order.
-        records: how many records they were drawn from, rows 0 .. records - 1.
-        sample_rate: rate at which Poisson batches were to be drawn, in (0, 1].
-
-    Raises:
-        UsageError: no batch, a row out of range, or a rate out of range.
-        PrivassayError: a record is twice in one batch, or the log is too short to tell the samplers apart.
-    """
-    require(0 < sample_rate <= 1, "sample_rate", sample_rate, "> 0 and <= 1")
-    _check_batches(batches, records)
-    sizes = np.array([len(batch) for batch in batches], dtype=np.int64)
-    steps, drawn = len(sizes), int(sizes.sum())
-    share = drawn / (steps * records)
-    if share == 1:
-        return ObservedSampling("poisson", 1.0, steps, float(steps))
-    passes, log_shuffled = _shuffled(batches, sizes, records)
-    log_fixed = _log_fixed(sizes, records)
-    needed = math.log(2 / FALSE_ALARM)  # two tests
-    if log_shuffled >= needed:
-        return ObservedSampling("shuffled", share, steps, float(passes))
-    if log_fixed >= needed:
-        return ObservedSampling("fixed_size", share, steps, steps * share)
-    if max(log_shuffled, log_fixed) > -math.inf:
-        raise PrivassayError(
-            f"{steps} batches of {records} records are too few to tell Poisson sampling from shuffled batches or"
-            " batches of fixed size: no claim can be made"
-        )
-    rate = _rate(drawn, steps * records, sample_rate)
-    return ObservedSampling("poisson", rate, steps, steps * rate)
-
-
-def _check_batches(batches: Sequence[Ints], records: int) -> None:
-    require(records >= 1, "records", records, ">= 1")
-    require(len(batches) >= 1, "batches", list(batches), "at least one")
-    for step, batch in enumerate(batches):
-        if not len(batch):
-            continue
-        inside = batch.min() >= 0 and batch.max() < records
-        require(inside, f"batches[{step}]", (int(batch.min()), int(batch.max())), f"rows 0 to {records - 1}")
-        if len(np.unique(batch)) < len(batch):
-            raise PrivassayError(f"batch {step} has a record twice, which counts beyond its clip: no claim can be made")
-
-
-def _shuffled(batches: Sequence[Ints], sizes: Ints, records: int) -> tuple[int, float]:
-    """Passes begun, and the log-likelihood ratio of shuffled batches to independent ones of the same sizes."""
-    used, left, passes = np.zeros(records, dtype=np.bool_), records, 1
-    before = np.empty(len(sizes), dtype=np.int64)
-    may_drop = bool((sizes == sizes[0]).all())
-    for step, batch in enumerate(batches):
-        if len(batch) > left:
-            if left and not may_drop:
-                return passes, -math.inf
-            used[:], left, passes = False, records, passes + 1
-        if used[batch].any():
-            return passes, -math.inf
-        before[step], used[batch] = left, True
-        left -= len(batch)
-    ratios = _log_choose(np.full(len(sizes), records), sizes) - _log_choose(before, sizes)
-    return passes, float(ratios.sum())
-
-
-def _log_fixed(sizes: Ints, records: int) -> float:
-    """Log-likelihood ratio of a fixed size, any of 0 .. records, to binomial sizes at the rate that fits best."""
-    from scipy.special import xlog1py, xlogy
-
-    if (sizes != sizes[0]).any():
-        return -math.inf
-    size = int(sizes[0])
-    log_one = _log_choose(np.array([records]), sizes[:1])[0]
-    log_one += xlogy(size, size / records) + xlog1py(records - size, -size / records)
-    return float(-len(sizes) * log_one - math.log(records + 1))
-
-
-def _log_choose(n: Ints, k: Ints) -> Float64:
-    from scipy.special import gammaln
-
-    return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
-
-
-def _rate(drawn: int, coins: int, planned: float) -> float:
-    """The planned rate if `drawn` of `coins` goes with it, else the upper Clopper-Pearson limit of the true one."""
-    from scipy.special import betainc, betaincinv
-
-    at_most = betainc(coins - drawn, drawn + 1, 1 - planned)
-    at_least = betainc(drawn, coins - drawn + 1, planned) if drawn else 1.0
-    tail = _RATE_FALSE_ALARM / 2
-    return planned if min(at_most, at_least) >= tail else float(betaincinv(drawn + 1, coins - drawn, 1 - tail))

@@ -113,9 +113,9 @@ def _sampling(arguments: argparse.Namespace, sampler: Sampler) -> ObservedSampli
     from .types import ObservedSampling
 
     share = arguments.batch_size / arguments.records
-    rate = 1 / math.ceil(arguments.records / arguments.batch_size) if sampler == "shuffled" else share
-    steps = arguments.steps if arguments.steps is not None else math.ceil(arguments.epochs / rate - 1e-9)
-    return ObservedSampling(sampler, rate, steps, steps * rate)
+    in_a_pass = math.ceil(arguments.records / arguments.batch_size) if sampler == "shuffled" else 1 / share
+    steps = arguments.steps if arguments.steps is not None else math.ceil(arguments.epochs * in_a_pass - 1e-9)
+    return ObservedSampling(sampler, share, steps, steps / in_a_pass)
 
 
 def _stated(arguments: argparse.Namespace) -> StatedClaim | None:
@@ -126,17 +126,19 @@ def _stated(arguments: argparse.Namespace) -> StatedClaim | None:
     if arguments.epsilon is None and arguments.claimed_sampler is None:
         return None
     sampler: Sampler = arguments.claimed_sampler or arguments.sampler
+    described = _sampling(arguments, sampler)
     stated = StatedClaim(
         epsilon=0.0 if arguments.epsilon is None else arguments.epsilon,
         delta=arguments.delta,
         sampler=sampler,
-        sample_rate=_sampling(arguments, sampler).sample_rate,
+        sample_rate=described.sample_rate,
         steps=_sampling(arguments, arguments.sampler).steps,
         noise_multiplier=arguments.noise_multiplier,
         max_grad_norm=arguments.max_grad_norm,
         neighbouring="add_or_remove_one" if sampler == "poisson" else "zero_out_one",
         accountant=arguments.accountant,
         records=arguments.records,
+        epochs=described.epochs if sampler == "shuffled" else None,
     )
     if arguments.epsilon is None:
         return replace(stated, epsilon=dp_sgd_claim(stated.mechanism, arguments.accountant).epsilon)

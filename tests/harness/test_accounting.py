@@ -194,6 +194,17 @@ def test_gaussian_epsilon_at_the_ends():
     assert gaussian_epsilon(0.01, 1e-5) == pytest.approx(5000 + 100 * 4.265, rel=1e-3)
 
 
+@pytest.mark.parametrize("delta", [1e-300, 1e-5, 0.5, 1 - 1e-12])
+def test_gaussian_epsilon_where_its_terms_cancel(delta):
+    below, above = (gaussian_epsilon(1 / mu, delta) for mu in (999_999.0, 1_000_001.0))
+    assert below < above < below * (1 + 2e-5)
+    for noise in (1e-9, 1e-12, 1e-100):
+        assert gaussian_epsilon(noise, delta) == pytest.approx(0.5 / noise**2, rel=1e-4)
+    assert gaussian_epsilon(1e-200, delta) == math.inf
+    with pytest.raises(NoClaim, match="too small"):
+        claim(1e-200, shuffled(3), delta)
+
+
 def test_a_claim_says_what_it_rests_on():
     amplified = claim(1.0, poisson(0.2, 100), 1e-5)
     plain = claim(1.0, shuffled(20), 1e-5)

@@ -49,6 +49,26 @@ def test_a_pass_over_shuffled_records_includes_its_last_smaller_batch(audit, len
     assert found["honest"]["event"].startswith("60 passes")
 
 
+UNEVEN = "--noise-multiplier 2 --batch-size 64 --records 2005 --delta 1e-5 --sampler shuffled"
+
+
+@pytest.mark.parametrize("length", ["--epochs 5", "--steps 160"])
+@pytest.mark.parametrize(("epsilon", "code"), [("4.984", 0), ("4.97", 1)])
+def test_a_stated_epsilon_where_batches_do_not_divide_the_records(audit, length, epsilon, code):
+    exit_code, found, _ = audit("claim", f"{UNEVEN} {length} --epsilon {epsilon}")
+    assert (exit_code, [finding["code"] for finding in found["findings"]]) == (code, ["arithmetic"] * code)
+    assert found["honest"]["event"].startswith("5 passes")
+    assert (found["stated"]["epochs"], found["stated"]["sample_rate"]) == (5.0, 64 / 2005)
+
+
+def test_poisson_batches_claimed_as_shuffled_are_claimed_for_as_many_passes(audit):
+    line = UNEVEN.replace("shuffled", "poisson --claimed-sampler shuffled --epochs 5")
+    _, found, _ = audit("claim", line)
+    assert [finding["code"] for finding in found["findings"]] == ["sampler"]
+    assert (found["stated"]["steps"], found["stated"]["epochs"]) == (157, 5.0)
+    assert found["stated"]["epsilon"] == pytest.approx(4.98331, abs=5e-6)
+
+
 def test_a_shuffled_loader_that_claims_poisson_amplification_fails(audit):
     code, found, lines = audit("claim", f"{ONE_PASS} --sampler shuffled --claimed-sampler poisson --epsilon 1.4253")
     assert (code, found["exit_code"], found["holds"]) == (ExitCode.FAIL, 1, False)

@@ -12,7 +12,8 @@ import numpy as np
 
 from ....harness.accounting import dp_sgd_claim
 from ....harness.audit import epsilon_one_run
-from ....harness.claim_check import StatedClaim, check_claim, observed_from_batches
+from ....harness.claim_check import StatedClaim, check_claim
+from ....harness.observed_batches import observed_from_batches
 from ....harness.types import Bools, DPMechanism, Float64
 from .network import Network
 from .readings import Reading, Records
