@@ -92,7 +92,7 @@ def check_number(m: int, delta: float) -> None:
     if m > most:
         raise UsageError(
             f"canaries={m}: must be at most {most}, 0.01 / delta for delta={delta:g}: each canary may be given away "
-            "with probability delta, and with more of them nothing could be proved"
+            "with probability delta, and with more of them the bound would lose most of its strength"
         )
 
 

@@ -8,8 +8,10 @@ reference models that were trained before any canary existed, so they know no co
 record without any feature, as the pool's models do not have the canaries' features.)
 
 Neighbours: a coin adds or removes a record, the relation of `add_or_remove_one`. A claim for `zero_out_one` is about a
-record that stops counting while the number of records stays; here the number changes with it. Both kinds of claim take
-that number, by which batches and noise may be set, to be public.
+record that stops counting while the number of records stays. Here the number changes too, and where a step takes the
+mean over the records of a batch, one more of them can move it by up to twice what the claim covers. So no bound
+contradicts such a claim. A claim for `add_or_remove_one` takes the number of records to be public, though rate, steps
+and calibrated noise follow from it: that assumption stands in `assumes`.
 """
 
 from __future__ import annotations
@@ -37,6 +39,14 @@ from .types import AuditedEpsilon, Bools, Float32, Float64, Ints, PrivacyClaim, 
 from .view import softmax
 
 _SMALLEST = 1e-12  # keeps logits finite where a defence rounds probabilities to 0
+_PUBLIC_SIZE = (
+    "Compared with the claim, it is assumed that the number of records is public: coins change it, and the claim does"
+    " not cover what is given away by sampling rate, steps and noise that follow from it."
+)
+_OTHER_NEIGHBOURS = (
+    "No bound from these coins contradicts the claim: a coin adds or removes a record, and the claim is about one that"
+    " stops counting while the number of records stays the same."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +81,8 @@ def audit_candidate(pool: Pool, setting: Setting, section: AuditSection) -> tupl
 
     Args:
         pool: its trained models.
-        setting: the run's setting; the level of its resampling is that of every bound.
+        setting: the run's setting; with the probability that its resampling's level names, all lower bounds of all
+            candidates of the section are true.
         section: what to do.
 
     Returns:
@@ -79,7 +90,8 @@ def audit_candidate(pool: Pool, setting: Setting, section: AuditSection) -> tupl
         touches one of them. `one_run_fdp`: the same guesses, for mechanisms with a Gaussian trade-off curve
         (Mahloujifar et al. 2024). With several runs `multi_run`: a lower bound from the first canary alone, one trial
         in each run after the first, which sets the threshold; left out where its coin came out the same in all of
-        them. With two lower bounds each is at half of alpha. Duplicates have `one_run` only.
+        them. Duplicates have `one_run` only. Alpha is divided by the number of candidates that the section names, and
+        with two lower bounds by two more.
 
     Raises:
         UsageError: more canaries than the delta of the claim allows, or they cannot be made for these data.
@@ -88,8 +100,13 @@ def audit_candidate(pool: Pool, setting: Setting, section: AuditSection) -> tupl
     mechanism = pool.mechanism(0)
     delta = section.delta if mechanism is None else mechanism.delta
     check_number(section.canaries * section.models, delta)
-    runs = train_with_canaries(pool, setting, section)
-    alpha = (1 - setting.resampling.level) / (1 if section.models == 1 else 2)
+    return what_follows(train_with_canaries(pool, setting, section), setting, section, delta)
+
+
+def what_follows(runs: Runs, setting: Setting, section: AuditSection, delta: float) -> tuple[Audit, ...]:
+    """What training runs with canaries prove at `delta`: the audits that `audit_candidate` returns."""
+    bounds = section.sharing * (1 if section.models == 1 else 2)
+    alpha = (1 - setting.resampling.level) / bounds
     terms = _Terms(section, delta, alpha, derive(setting.seed, "audit", "ties"))
     return (*_one_run(runs, terms), *_multi_run(runs, terms))
 
@@ -227,6 +244,7 @@ def _audit(name: str, runs: Runs, counts: tuple[int, int, int], found: tuple[Aud
     epsilon, ceiling = found
     claims = [claim for claim in runs.claims if claim is not None]
     claim = max(claims, key=lambda own: own.epsilon) if len(claims) == len(runs.claims) else None
+    apart = claim is not None and _other_neighbours(claim)
     return Audit(
         id=name,
         canaries=len(runs.canaries) if name.startswith("one_run") else 1,
@@ -234,17 +252,22 @@ def _audit(name: str, runs: Runs, counts: tuple[int, int, int], found: tuple[Aud
         models=counts[0],
         guesses=counts[1],
         right=counts[2],
-        epsilon=epsilon,
+        epsilon=epsilon if claim is None or apart else _with_public_size(epsilon),
         claimed=None if claim is None else claim.epsilon,
         ceiling=ceiling,
         contradicts=claim is not None and contradicts(epsilon, claim),
+        note=_OTHER_NEIGHBOURS if apart else "",
     )
 
 
 def contradicts(found: AuditedEpsilon, claim: PrivacyClaim) -> bool:
-    """Whether a claim and a proven lower bound cannot both be true.
+    """Whether a claim and a proven lower bound for added or removed records cannot both be true."""
+    return found.kind == "lower bound" and not _other_neighbours(claim) and found.low > claim.epsilon
 
-    A bound for the Gaussian family counts where the claim itself was made for that family.
-    """
-    counts = found.kind == "lower bound" or (found.kind == "conditional lower bound" and claim.accountant == "gaussian")
-    return counts and found.low > claim.epsilon
+
+def _other_neighbours(claim: PrivacyClaim) -> bool:
+    return claim.neighbouring != "add_or_remove_one"
+
+
+def _with_public_size(found: AuditedEpsilon) -> AuditedEpsilon:
+    return replace(found, assumes=f"{found.assumes} {_PUBLIC_SIZE}")

@@ -25,7 +25,14 @@ _NEIGHBOURS = {"add_or_remove_one": "adding or removing", "zero_out_one": "zeroi
 
 def add_audit(commands: Actions) -> None:
     """Add the command `audit` with its actions."""
-    audit = commands.add_parser("audit", help="check a claim of differential privacy")
+    audit = commands.add_parser(
+        "audit",
+        help="check a claim of differential privacy",
+        description="Check a claim of differential privacy: by canaries (records put into the training data by coins, "
+        "which are then guessed from the model's answers), by the sampler that was used, or from counts.",
+        epilog="Example: privassay audit run experiments/quickstart.yaml --candidate mlp/dp_sgd. "
+        "Exit codes: 0 nothing contradicts the claim, 1 the claim does not hold, 2 usage error.",
+    )
     actions = audit.add_subparsers(required=True, metavar="ACTION")
     add_audit_run(actions)
     _add_claim(actions)
@@ -48,7 +55,7 @@ def _add_claim(actions: Actions) -> None:
         "--steps", type=int, metavar="T", help="optimiser steps; a pass includes its last, smaller batch"
     )
     claim.add_argument("--sampler", choices=_SAMPLERS, required=True, help="how batches were really drawn")
-    claim.add_argument("--delta", type=float, required=True, metavar="D")
+    claim.add_argument("--delta", type=float, required=True, metavar="D", help="delta of the claim, below 1 / records")
     claim.add_argument("--epsilon", type=float, metavar="E", help="stated epsilon")
     claim.add_argument("--claimed-sampler", choices=_SAMPLERS, help="what the accountant was told, if not --sampler")
     claim.add_argument("--accountant", choices=["pld", "rdp"], default="pld", help="default: pld")
@@ -58,11 +65,16 @@ def _add_claim(actions: Actions) -> None:
 
 
 def _add_rates(actions: Actions) -> None:
-    rates = actions.add_parser("rates", help="bounds on epsilon from independent trials with and without a canary")
-    rates.add_argument("--tp", type=int, required=True, metavar="K", help="trials with it that were called so")
-    rates.add_argument("--n-in", type=int, required=True, metavar="N", help="trials with it")
-    rates.add_argument("--fp", type=int, required=True, metavar="K", help="trials without it that were called with")
-    rates.add_argument("--n-out", type=int, required=True, metavar="N", help="trials without it")
+    rates = actions.add_parser(
+        "rates",
+        help="bounds on epsilon from many training runs with and without a canary",
+        description="A canary is in some training runs and not in others; a rule fixed beforehand says of each run "
+        "whether it is in.",
+    )
+    rates.add_argument("--n-in", type=int, required=True, metavar="N", help="runs with the canary")
+    rates.add_argument("--tp", type=int, required=True, metavar="K", help='of these, runs of which the rule says "in"')
+    rates.add_argument("--n-out", type=int, required=True, metavar="N", help="runs without the canary")
+    rates.add_argument("--fp", type=int, required=True, metavar="K", help='of these, runs of which the rule says "in"')
     _add_level(rates)
     rates.set_defaults(command=_rates)
 
@@ -77,7 +89,7 @@ def _add_one_run(actions: Actions) -> None:
 
 
 def _add_level(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--delta", type=float, required=True, metavar="D")
+    parser.add_argument("--delta", type=float, required=True, metavar="D", help="delta at which epsilon is stated")
     parser.add_argument("--alpha", type=float, default=0.05, metavar="A", help="1 - confidence level (default: 0.05)")
     parser.add_argument("--json", action="store_true", help="print the results as JSON on stdout")
 
@@ -96,6 +108,8 @@ def _claim(arguments: argparse.Namespace) -> int:
     check = check_claim(stated, observed) if stated else ClaimCheck(dp_sgd_claim(observed, arguments.accountant), ())
     code = ExitCode.PASS if check.holds else ExitCode.FAIL
     _say_claim(stated, check)
+    if not stated and arguments.delta * arguments.records >= 1:
+        _say("delta: at 1 / records or more, publishing one record in full would be allowed; this claim says nothing")
     if arguments.json:
         print(json.dumps(_claim_json(stated, check, code), indent=1))
     return code
@@ -179,38 +193,48 @@ def _claim_json(stated: StatedClaim | None, check: ClaimCheck, code: ExitCode) -
 
 def _rates(arguments: argparse.Namespace) -> int:
     from . import audit
+    from .checks import require
 
+    require(arguments.n_in >= 1, "n_in", arguments.n_in, ">= 1")
+    require(arguments.n_out >= 1, "n_out", arguments.n_out, ">= 1")
     counts = (arguments.tp, arguments.n_in, arguments.fp, arguments.n_out)
+    perfect = (arguments.n_in, arguments.n_in, 0, arguments.n_out)
     level = {"delta": arguments.delta, "alpha": arguments.alpha}
-    found = {
-        "clopper_pearson": audit.epsilon_clopper_pearson_both(*counts, **level),
-        "gdp": audit.epsilon_gdp(*counts, **level),
-        "bayesian": audit.epsilon_bayesian(*counts, **level),
+    methods = {
+        "clopper_pearson": audit.epsilon_clopper_pearson_both,
+        "gdp": audit.epsilon_gdp,
+        "bayesian": audit.epsilon_bayesian,
     }
-    return _show(found, audit.max_provable_epsilon(arguments.n_in, arguments.n_out, **level), arguments.json)
+    found = {name: (method(*counts, **level), method(*perfect, **level)) for name, method in methods.items()}
+    return _show(found, arguments.json)
 
 
 def _one_run(arguments: argparse.Namespace) -> int:
     from . import audit
+    from .checks import require
 
-    counts = (arguments.canaries, arguments.guesses, arguments.right)
+    m, r, v = arguments.canaries, arguments.guesses, arguments.right
+    require(m >= 1, "canaries", m, ">= 1")
+    require(0 <= r <= m, "guesses", r, f"from 0 to the {m} canaries")
+    require(0 <= v <= r, "right", v, f"from 0 to the {r} guesses")
     level = {"delta": arguments.delta, "alpha": arguments.alpha}
-    found = {
-        "one_run": audit.epsilon_one_run(*counts, **level),
-        "one_run_fdp": audit.epsilon_one_run_fdp(*counts, **level),
-    }
-    return _show(found, audit.max_provable_epsilon_one_run(arguments.canaries, **level), arguments.json)
+    methods = {"one_run": audit.epsilon_one_run, "one_run_fdp": audit.epsilon_one_run_fdp}
+    found = {name: (method(m, r, v, **level), method(m, r, r, **level)) for name, method in methods.items()}
+    return _show(found, arguments.json)
 
 
-def _show(found: Mapping[str, AuditedEpsilon], ceiling: float, as_json: bool) -> int:
-    for one in found.values():
+def _show(found: Mapping[str, tuple[AuditedEpsilon, AuditedEpsilon]], as_json: bool) -> int:
+    """Print each result beside what the same method gives where nothing is wrong."""
+    for one, most in found.values():
         bound = f"epsilon >= {one.value:.6g}"
         whole = bound if one.high is None else f"epsilon {one.value:.6g}, {one.low:.6g} to {one.high:.6g}"
-        _say(f"{whole} at delta {one.delta:.6g} ({one.kind}, {100 * one.level:.6g} %): {one.method}. {one.assumes}")
-    _say(f"epsilon >= {ceiling:.6g} is the most that so many trials could have proved")
+        _say(
+            f"{whole} at delta {one.delta:.6g} ({one.kind}, {100 * one.level:.6g} %; at most {most.low:.6g} could have "
+            f"been shown): {one.method}. {one.assumes}"
+        )
     if as_json:
-        results = {name: asdict(one) for name, one in found.items()}
-        print(json.dumps({"exit_code": int(ExitCode.PASS), **results, "max_provable": ceiling}, indent=1))
+        results = {name: {**asdict(one), "ceiling": most.low} for name, (one, most) in found.items()}
+        print(json.dumps({"exit_code": int(ExitCode.PASS), **results}, indent=1))
     return ExitCode.PASS
 
 

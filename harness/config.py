@@ -65,7 +65,7 @@ class AuditSection(_Section):
     """Audit of what candidates claim, by canaries: records that are put into the training data by fair coins."""
 
     candidates: tuple[str, ...] | None = Field(default=None, min_length=1)
-    """`MODEL/DEFENSE` of the candidates to audit; all when absent."""
+    """`MODEL/DEFENSE` of the candidates to audit; all when absent, and `load` then names them."""
     canaries: int = Field(default=300, ge=2)
     """How many canaries, each with a coin of its own."""
     kind: CanaryKind = "mislabelled"
@@ -90,6 +90,11 @@ class AuditSection(_Section):
         it, for 300 and 1000 canaries (means of 200 simulated audits at delta 1e-5).
         """
         return max(2, 2 * round(self.canaries / 10)) if self.guesses is None else self.guesses
+
+    @property
+    def sharing(self) -> int:
+        """Number of candidates that the section names, 1 where it names none: their bounds share alpha."""
+        return 1 if self.candidates is None else len(set(self.candidates))
 
     def covers(self, candidate: str) -> bool:
         """Whether a candidate is to be audited."""
@@ -183,7 +188,15 @@ def load(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
         _apply(content, override)
     config = validate(ExperimentConfig, content, str(path))
     _check_names(config, str(path))
-    return config
+    return _with_audited_named(config)
+
+
+def _with_audited_named(config: ExperimentConfig) -> ExperimentConfig:
+    """The experiment with every candidate of its audit by name, since bounds answer for their number."""
+    if config.audit is None or config.audit.candidates is not None:
+        return config
+    known = tuple("/".join(pair) for pair in config.candidate_pairs())
+    return config.model_copy(update={"audit": config.audit.model_copy(update={"candidates": known})})
 
 
 def _apply(content: dict[str, Any], override: str) -> None:

@@ -51,7 +51,9 @@ class AttackResult(_Record):
 class Strongest(_Record):
     """The strongest of several membership attacks by one metric, free of the optimism of having chosen it.
 
-    `attack` was chosen among `of` on one half of the records and measured on the other half.
+    By default `attack` is that of `of` whose interval at level 1 - alpha / (attacks) has the largest lower end, and
+    `estimate` has that interval (Bonferroni). With `metrics.strongest: split` it was chosen on one half of the records
+    and measured on the other half. `estimate.method` says which.
     """
 
     attack: str
@@ -107,9 +109,11 @@ class Audit(_Record):
         guesses: guesses made over all of them, a number fixed before.
         right: how many were right.
         epsilon: what follows.
-        claimed: epsilon that is claimed at the same delta, for the same neighbours.
+        claimed: epsilon that is claimed at the same delta, for the claim's own neighbours: the bound is about records
+            that are added or removed.
         ceiling: the largest epsilon that so many canaries and guesses could prove.
-        contradicts: whether a lower bound lies above the claim.
+        contradicts: whether a lower bound lies above a claim for the same neighbours.
+        note: why no bound contradicts the claim: it is for other neighbours. Empty where one could.
     """
 
     id: str
@@ -122,6 +126,7 @@ class Audit(_Record):
     claimed: float | None
     ceiling: float
     contradicts: bool
+    note: str = ""
 
 
 class Candidate(_Record):

@@ -17,7 +17,7 @@ from .splits import paired_halves
 from .store import key_of
 from .types import Dataset, Identity, Split
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)

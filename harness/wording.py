@@ -94,11 +94,12 @@ def of_difference(name: str) -> str:
     return "lift" if _AT_RATE.fullmatch(name) or name.endswith("accuracy") else name
 
 
-def direction(difference: Estimate) -> str:
-    """Which way a difference goes, if its interval says so."""
+def direction(metric: str, difference: Estimate) -> str:
+    """What a difference of a metric, by its full name, means, if its interval tells."""
+    more, less = ("more useful", "less useful") if metric.startswith("utility/") else ("leaks more", "leaks less")
     if difference.low > 0:
-        return "higher"
-    return "lower" if difference.high < 0 else "not told apart"
+        return more
+    return less if difference.high < 0 else "not told apart"
 
 
 def number(name: str, value: float) -> str:
@@ -329,7 +330,16 @@ def _over_all_thresholds(found: Strongest) -> str:
 
 
 def headline(evidence: Evidence) -> str:
-    """The run in one sentence; where there is a release candidate, it first and the others for comparison."""
+    """The run in one sentence; where there is a release candidate, it first and the others for comparison.
+
+    A contradicted claim is said before all else.
+    """
+    refuted = [c.id for c in evidence.candidates if any(audit.contradicts for audit in c.audits)]
+    warning = f"Claim contradicted: {', '.join(refuted)}. " if refuted else ""
+    return warning + _findings(evidence)
+
+
+def _findings(evidence: Evidence) -> str:
     release = release_candidate(evidence)
     others = [c for c in evidence.candidates if c.id != release]
     if release is None:
@@ -387,7 +397,7 @@ def _tally(evidence: Evidence, candidates: Sequence[Candidate], kind: str) -> st
         return f"{total} measured, none judged, because no policy was applied"
     words = {
         "PASS": "within the policy",
-        "FAIL": "outside the policy",
+        "FAIL": "outside the policy" if evidence.policy_sha256 else "contradicted by an audit",
         "INCONCLUSIVE": "undecided",
         "ERROR": "not judged because of errors",
         "NO POLICY": "not under any rule",
@@ -443,7 +453,7 @@ def audit_sentence(audit: Audit) -> str:
     if audit.epsilon.value > 0 and audit.epsilon.kind != "heuristic":
         parts.append(_reach(audit))
     parts += [claim, *(["CLAIM CONTRADICTED"] if audit.contradicts else [])]
-    return f"{audit.id}: {inserted(audit)}; {'; '.join(parts)}"
+    return f"{audit.id}: {inserted(audit)}; {'; '.join(parts)}{audit.note and f'. {audit.note}'}"
 
 
 def out_of_reach(audit: Audit) -> bool:

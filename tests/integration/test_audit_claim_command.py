@@ -142,16 +142,18 @@ def test_rates(audit):
     assert code == ExitCode.PASS
     assert found["clopper_pearson"]["value"] == pytest.approx(2.260644438, abs=1e-6)
     assert found["gdp"]["value"] == pytest.approx(5.190641207, abs=1e-6)
-    assert found["max_provable"] == pytest.approx(5.600577494, abs=1e-6)
+    assert found["clopper_pearson"]["ceiling"] == pytest.approx(5.600577494, abs=1e-6)
     assert [found[name]["kind"] for name in ("clopper_pearson", "gdp", "bayesian")] == [
         "lower bound",
         "conditional lower bound",
         "credible interval",
     ]
-    assert lines[0].startswith("epsilon >= 2.26064 at delta 1e-05 (lower bound, 95 %)")
+    assert lines[0].startswith(
+        "epsilon >= 2.26064 at delta 1e-05 (lower bound, 95 %; at most 5.60058 could have been shown)"
+    )
     assert "independent" in lines[0]
-    assert "(credible interval, 95 %)" in lines[2]
-    assert len(lines) == 4
+    assert "(credible interval, 95 %;" in lines[2]
+    assert len(lines) == 3
 
 
 def test_rates_at_another_level(audit):
@@ -165,9 +167,29 @@ def test_one_run(audit):
     assert code == ExitCode.PASS
     assert found["one_run"]["value"] == pytest.approx(1.6261435, abs=1e-6)
     assert found["one_run_fdp"]["value"] == pytest.approx(2.4564049, abs=1e-6)
-    assert found["max_provable"] > found["one_run"]["value"]
+    assert found["one_run"]["ceiling"] == pytest.approx(3.4653763, abs=1e-6)  # with these 100 guesses all right
     assert "fair coin" in lines[0]
-    assert "most that so many trials could have proved" in lines[-1]
+    assert "at most 3.46538 could have been shown" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("one-run --canaries 10 --guesses 11 --right 1", "guesses=11: must be from 0 to the 10 canaries"),
+        ("one-run --canaries 10 --guesses 5 --right 6", "right=6: must be from 0 to the 5 guesses"),
+        ("rates --tp 0 --n-in 0 --fp 0 --n-out 3", "n_in=0: must be >= 1"),
+    ],
+)
+def test_impossible_counts_are_named_as_they_were_typed(audit, arguments, message):
+    action, _, rest = arguments.partition(" ")
+    with pytest.raises(UsageError, match=message):
+        audit(action, f"{rest} --delta 1e-5")
+
+
+def test_a_delta_that_allows_everything_is_remarked_on(audit):
+    numbers = "--noise-multiplier 1 --batch-size 100 --records 1000 --sampler poisson --epochs 1"
+    assert "publishing one record in full" in audit("claim", f"{numbers} --delta 1e-3")[2][-1]
+    assert "publishing" not in " ".join(audit("claim", f"{numbers} --delta 1e-5")[2])
 
 
 def test_help_loads_nothing_heavy():
