@@ -136,9 +136,21 @@ def _check_audit(
     except UsageError as error:
         raise UsageError(f"{source}: audit: {error}") from error
     for spec in specs:
-        reason = spec.defense.supports(spec.recipe, half + taken) if section.covers(spec.id) else None
-        if reason is not None:
-            raise UsageError(f"{source}: audit of {spec.id}: {reason}")
+        if section.covers(spec.id):
+            _check_audit_of(spec, section, half + taken, source)
+
+
+def _check_audit_of(spec: CandidateSpec, section: config.AuditSection, records: int, source: str) -> None:
+    """The defence can train with the canaries, and the delta that it claims allows so many."""
+    reason = spec.defense.supports(spec.recipe, records)
+    if reason is not None:
+        raise UsageError(f"{source}: audit of {spec.id}: {reason}")
+    claimed = spec.defense.training_parameters().get("target_delta")
+    if isinstance(claimed, float):
+        try:
+            canaries.check_number(section.canaries * section.models, claimed)
+        except UsageError as error:
+            raise UsageError(f"{source}: audit of {spec.id}: {error}") from error
 
 
 def _control_forests(source: str) -> tuple[CandidateSpec, CandidateSpec]:

@@ -200,6 +200,12 @@ def test_several_runs_are_one_audit_of_all_their_canaries(where):
     assert single.epsilon.level == pytest.approx(0.95)
 
 
+def test_one_canary_in_one_further_run_proves_nothing_and_says_so(where):
+    alone = audits_of(where, NoDefense(), canaries=20, models=2, guesses=4)["multi_run"]
+    assert (alone.epsilon.value, alone.ceiling, alone.contradicts) == (0, 0, False)
+    assert "the same in every run" in alone.epsilon.method
+
+
 def test_candidates_of_one_section_share_alpha(where):
     def both(**section):
         return audits_of(where, NoDefense(), guesses=20, candidates=("mlp/none", "mlp/dp_sgd", "mlp/none"), **section)

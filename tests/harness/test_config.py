@@ -106,6 +106,10 @@ BAD = {
         },
         "audit of mlp/dp_sgd: target_delta=0.008: must be below 1 / 200",
     ),
+    "more canaries than the claim's delta allows": (
+        {"defenses": {"dp_sgd": {"target_delta": 1e-3}}, "audit": {"canaries": 80}},
+        "audit of mlp/dp_sgd: canaries=80: must be at most 10, 0.01 / delta for delta=0.001",
+    ),
     "defence that does not fit": (
         {"models": {"forest": {"component": "sklearn_random_forest"}}, "defenses": {"dp_sgd": {}}},
         "candidate forest/dp_sgd: DP-SGD is not available for sklearn recipes",
