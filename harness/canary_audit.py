@@ -89,8 +89,9 @@ def audit_candidate(pool: Pool, setting: Setting, section: AuditSection) -> tupl
         `one_run`: a lower bound from all canaries (Steinke et al. 2023); several runs count as one, since each coin
         touches one of them. `one_run_fdp`: the same guesses, for mechanisms with a Gaussian trade-off curve
         (Mahloujifar et al. 2024). With several runs `multi_run`: a lower bound from the first canary alone, one trial
-        in each run after the first, which sets the threshold; 0 where its coin came out the same in all of them. Duplicates have `one_run` only. Alpha is divided by the number of candidates that the section names, and
-        with two lower bounds by two more.
+        in each run after the first, which sets the threshold; 0 where its coin came out the same in all of them.
+        Duplicates have `one_run` only. Alpha is divided by the number of candidates that the section names, and with
+        two lower bounds by two more.
 
     Raises:
         UsageError: more canaries than the delta of the claim allows, or they cannot be made for these data.
@@ -228,7 +229,9 @@ def _multi_run(runs: Runs, terms: _Terms) -> Iterator[Audit]:
         ceiling = max_provable_epsilon(n_in, n_out, delta=terms.delta, alpha=terms.alpha)
     else:
         words = "none: the coin of the one canary came out the same in every run after the first"
-        found = AuditedEpsilon(0.0, 0.0, None, 1 - terms.alpha, "lower bound", words, terms.delta, len(says), "Nothing.")
+        found = AuditedEpsilon(
+            0.0, 0.0, None, 1 - terms.alpha, "lower bound", words, terms.delta, len(says), "Nothing."
+        )
         ceiling = 0.0
     yield _audit("multi_run", runs, (len(says), n_in + n_out, tp + n_out - fp), (found, ceiling))
 

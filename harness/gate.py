@@ -56,7 +56,7 @@ def overall(verdicts: Iterable[RuleVerdict]) -> Verdict:
 def exit_code_without_policy(evidence: Evidence) -> ExitCode:
     """What a run that nothing judges returns: ERROR when a control or an attack failed, FAIL for a refuted claim."""
     attacks = [attack for candidate in evidence.candidates for attack in candidate.attacks]
-    broken = _control_fault(evidence) is not None or any(attack.status == "error" for attack in attacks)
+    broken = control_fault(evidence) is not None or any(attack.status == "error" for attack in attacks)
     if broken:
         return ExitCode.ERROR
     return ExitCode.FAIL if contradictions(evidence.candidates) else ExitCode.PASS
@@ -100,7 +100,7 @@ def judge(evidence: Evidence, policy: Policy, candidates: Sequence[str] | None) 
     if not ids:
         raise UsageError("no candidate to judge: the evidence or the selection is empty")
     chosen = [evidence.candidate(candidate_id) for candidate_id in ids]
-    fault = _control_fault(evidence)
+    fault = control_fault(evidence)
     judged = [_judge_one(rule, c, evidence.primary) for c in chosen for rule in policy.rules]
     return (*(_trusted(verdict, fault) for verdict in judged), *contradictions(chosen))
 
@@ -116,7 +116,7 @@ def _trusted(verdict: RuleVerdict, fault: str | None) -> RuleVerdict:
     return verdict.model_copy(update={"verdict": Verdict.ERROR, "attack": None, "estimate": None, "reason": fault})
 
 
-def _control_fault(evidence: Evidence) -> str | None:
+def control_fault(evidence: Evidence) -> str | None:
     """Why the instrument cannot be trusted, or None. An instrument that was not checked is not trusted."""
     if not evidence.controls:
         return "no control was run, so nothing shows that the attacks can tell a leak from chance"

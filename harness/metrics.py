@@ -55,9 +55,9 @@ def membership_metrics(table: ScoreTable, fprs: Sequence[float], resampling: Res
     """
     statistic = CrossedStatistic(table, resampling)
     asked = statistic.table
-    resolvable = _resolvable(fprs, asked.scored & ~asked.member)
-    missable = _resolvable(fprs, asked.scored & asked.member)
-    points, draws = statistic.draws(resolvable, missable)
+    flagged = resolvable(fprs, asked.scored & ~asked.member)
+    missed = resolvable(fprs, asked.scored & asked.member)
+    points, draws = statistic.draws(flagged, missed)
     found = {name: _estimate(name, value, draws[name], statistic) for name, value in points.items()}
     if "advantage" in found:
         found["bayes_security"] = _bayes_security(found["advantage"])
@@ -124,8 +124,17 @@ def _rests_on(name: str, table: ScoreTable) -> int:
     return nonmember_records(table) if name.startswith(("realised", "tnr")) else member_records(table)
 
 
-def _resolvable(rates: Sequence[float], counted: Bools) -> list[float]:
-    """Rates that the `counted` (t, n) records can resolve: over all targets together, and one record of each target."""
+def resolvable(rates: Sequence[float], counted: Bools) -> list[float]:
+    """Rates that stand for enough records to be stated, in the order given.
+
+    A rate F is kept where (distinct counted records) x F is at least `LEAST_FALSE_POSITIVES` and (counted records of
+    each target) x F is at least 1.
+
+    Args:
+        rates: between 0 and 1.
+        counted: bool (t, n), with at least one target: the records that each target's rate is a share of,
+            non-members for a FPR and members for a FNR.
+    """
     distinct, fewest = counted.any(axis=0).sum(), counted.sum(axis=1).min()
     return [rate for rate in rates if distinct * rate >= LEAST_FALSE_POSITIVES and fewest * rate >= 1]
 

@@ -291,6 +291,21 @@ def crossed_draws(values: Float64, weight: Float64, targets: Ints, resampling: R
     return float(((values * weight).sum(axis=1) / weight.sum(axis=1)).mean()), draws
 
 
+def pair_variance(values: Float64, targets: Ints) -> float:
+    """Variance of the mean of `values` (t,) as far as pairs of complementary models differ.
+
+    The usual one of a mean with P - 1 degrees of freedom. That of `model_weights`' draws is (P - 1) / P of it.
+
+    Args:
+        values: float64 (t,), one for each target.
+        targets: int64 (t,), model numbers of at least two pairs.
+    """
+    _, pair_of = np.unique(targets // 2, return_inverse=True)
+    sums = np.bincount(pair_of, values - values.mean())
+    pairs = len(sums)
+    return float(pairs / (pairs - 1) * (sums**2).sum() / len(values) ** 2)
+
+
 def interval_over(targets: Ints, unit: Unit) -> Over:
     """What an interval covers: one pair of models says nothing of how models vary."""
     if len(np.unique(targets // 2)) < 2:

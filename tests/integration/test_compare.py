@@ -57,6 +57,25 @@ def test_the_differences_are_those_of_the_score_files(runs, capsys):
     assert "more" in next(line for line in printed.err.splitlines() if line.startswith("mia/loss/auc"))
 
 
+def test_what_is_left_out_is_said_and_a_failed_control_ends_it(runs, tmp_path, capsys):
+    approved, new = runs
+    changed = tmp_path / "changed"
+    shutil.copytree(new, changed, ignore=shutil.ignore_patterns("store"))
+    content = evidence.read(changed / "evidence.json")
+    attacks = [a.model_copy(update={"status": "not_run", "metrics": {}}) if a.id == "lira" else a
+               for a in content.candidates[0].attacks]  # fmt: skip
+    candidate = content.candidates[0].model_copy(update={"attacks": tuple(attacks)})
+    evidence.write(content.model_copy(update={"candidates": (candidate,)}), changed / "evidence.json")
+    assert compare(changed, approved, "--json") == ExitCode.PASS
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["left_out"] == {"lira": "gave a result in one run only"}
+    assert "lira: left out, gave a result in one run only" in printed.err
+    broken = content.controls[0].model_copy(update={"status": "failed", "reason": "a leak"})
+    evidence.write(content.model_copy(update={"controls": (broken,)}), changed / "evidence.json")
+    assert compare(changed, approved) == ExitCode.ERROR
+    assert "no result of this run counts" in capsys.readouterr().err
+
+
 def complaint(capsys, *arguments):
     assert compare(*arguments) == ExitCode.USAGE
     (line,) = capsys.readouterr().err.splitlines()
