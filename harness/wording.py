@@ -449,7 +449,8 @@ def _reach(audit: Audit) -> str:
 def audit_sentence(audit: Audit) -> str:
     """One audit in one line: what was done, what it proved, what is claimed."""
     claim = "no claim" if audit.claimed is None else f"claimed \u03b5\u00a0{audit.claimed:.3g}"
-    parts = [f"{audit.right:,} of {audit.guesses:,} guesses right", audited(audit)]
+    stated = f"\u03b4\u00a0{audit.epsilon.delta:g}, confidence {100 * audit.epsilon.level:g}\u00a0%"
+    parts = [f"{audit.right:,} of {audit.guesses:,} guesses right", f"{audited(audit)} at {stated}"]
     if audit.epsilon.value > 0 and audit.epsilon.kind != "heuristic":
         parts.append(_reach(audit))
     parts += [claim, *(["CLAIM CONTRADICTED"] if audit.contradicts else [])]

@@ -98,6 +98,11 @@ def commands():
     return set(re.findall(r"^    (\w+)", helped, re.MULTILINE))
 
 
+def test_the_verdict_table_of_the_readme_is_that_of_todays_quickstart():
+    run = plan.make(ROOT / "experiments/quickstart.yaml").run_id
+    assert f"quickstart (run {run})" in (ROOT / "README.md").read_text()
+
+
 def test_every_command_is_shown_in_the_readme():
     shown = {line.split()[1] for line in commands_in((ROOT / "README.md").read_text())}
     assert shown == commands()
