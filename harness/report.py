@@ -259,8 +259,9 @@ def attacks_of(family: Family, *candidates: Candidate) -> list[AttackResult]:
 
 
 def metric_columns(attacks: Iterable[AttackResult]) -> list[str]:
-    """Names of all metrics of `attacks`, in the order of first appearance."""
-    return list(dict.fromkeys(name for attack in attacks for name in attack.metrics))
+    """Names of all metrics of `attacks`, in the order of first appearance; Bayes security is 1 - advantage."""
+    names = dict.fromkeys(name for attack in attacks for name in attack.metrics)
+    return [name for name in names if name != "bayes_security"]
 
 
 def primary_words(evidence: Evidence) -> str:
