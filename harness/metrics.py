@@ -64,6 +64,28 @@ def membership_metrics(table: ScoreTable, fprs: Sequence[float], resampling: Res
     return found
 
 
+def compared_metrics(table: ScoreTable, fprs: Sequence[float], resampling: Resampling) -> dict[str, Estimate]:
+    """AUC and TPRs of `membership_metrics`, by which attacks are compared; of one target nothing is resampled.
+
+    Raises:
+        NotApplicable: as `membership_metrics`.
+    """
+    statistic = CrossedStatistic(table, resampling)
+    asked = statistic.table
+    if len(asked.targets) > 1:
+        found = membership_metrics(table, fprs, resampling)
+        return {name: estimate for name, estimate in found.items() if is_compared(name)}
+    rates = resolvable(fprs, asked.scored & ~asked.member)
+    values = statistic.per_target(np.ones((asked.scores.shape[1], 1)), statistic.half, rates)
+    level = resampling.level
+    return {name: _of_one_target(name, float(v[0, 0]), asked, level) for name, v in values.items() if is_compared(name)}
+
+
+def is_compared(metric: str) -> bool:
+    """Whether attacks are compared by a metric."""
+    return metric == "auc" or metric.startswith("tpr_at_fpr_")
+
+
 def auc_metric(table: ScoreTable, resampling: Resampling) -> Estimate:
     """`auc` of `membership_metrics` alone, for intervals that need many resamples.
 

@@ -30,7 +30,7 @@ import numpy as np
 
 from .errors import NotApplicable
 from .evidence import Strongest
-from .metrics import membership_metrics
+from .metrics import compared_metrics, is_compared
 from .seeds import generator
 from .stats import CrossedStatistic, Resampling, pair_variance
 from .types import Bools, Estimate, Float64, Ints, ScoreTable, Selection
@@ -102,11 +102,11 @@ def _stated(attack: str, asked: Mapping[str, object], estimate: Estimate, words:
 
 def _measured(table: ScoreTable, fprs: Sequence[float], resampling: Resampling) -> dict[str, Estimate]:
     try:
-        found = membership_metrics(table, fprs, resampling)
+        found = compared_metrics(table, fprs, resampling)
     except NotApplicable:  # no members or no outsiders among so few records
         return {}
     targets, values = _by_target(table, fprs)
-    return {name: _for_few_pairs(found[name], values[name], targets) for name in found if _compared(name)}
+    return {name: _for_few_pairs(estimate, values[name], targets) for name, estimate in found.items()}
 
 
 def _for_few_pairs(estimate: Estimate, values: Float64, targets: Ints) -> Estimate:
@@ -147,11 +147,7 @@ def _by_target(table: ScoreTable, fprs: Sequence[float]) -> tuple[Ints, dict[str
     """
     statistic = CrossedStatistic(table, Resampling())
     values = statistic.per_target(np.ones((table.scores.shape[1], 1)), statistic.half, fprs)
-    return statistic.table.targets, {name: found[0] for name, found in values.items() if _compared(name)}
-
-
-def _compared(metric: str) -> bool:
-    return metric == "auc" or metric.startswith("tpr_at_fpr_")
+    return statistic.table.targets, {name: found[0] for name, found in values.items() if is_compared(name)}
 
 
 def _in_order(found: Mapping[str, Mapping[str, object]]) -> list[str]:

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from privassay.harness.errors import NotApplicable
 from privassay.harness.intervals import clopper_pearson, delong, tpr_at_fpr
-from privassay.harness.metrics import auc_metric, membership_metrics, nonmember_records, roc_curve, utility_metrics
+from privassay.harness.metrics import (
+    auc_metric,
+    compared_metrics,
+    membership_metrics,
+    nonmember_records,
+    roc_curve,
+    utility_metrics,
+)
 from privassay.harness.stats import Resampling
 from privassay.harness.types import ScoreTable
 
@@ -179,3 +186,12 @@ def test_accuracy_is_split_by_membership():
     assert found["train_accuracy"].value == 1.0
     assert found["heldout_accuracy"].value == 0.0
     assert found["heldout_accuracy"].high > 0
+
+
+@pytest.mark.parametrize("targets", [1, 4])
+def test_compared_metrics_are_those_of_all_metrics(targets):
+    scores = table(shift=0.5)
+    some = ScoreTable(*(getattr(scores, name)[:targets] for name in ("targets", "scores", "member", "scored")))
+    everything, compared = (found(some, (0.1, 0.001), QUICK) for found in (membership_metrics, compared_metrics))
+    assert set(compared) == {"auc", "tpr_at_fpr_0.1"}
+    assert all(compared[name] == everything[name] for name in compared)
