@@ -9,6 +9,7 @@ from privassay.harness.cache import cache_folder
 
 SMALL = {
     "attack": ["--models", "6"],
+    "audits": ["--canaries", "200", "--repeat", "1"],
     "attack_functions": ["--records", "500", "--references", "8"],
     "memory": ["--models", "6", "--records", "500"],
     "null_calibration": ["--repetitions", "2", "--sizes", "20", "--strategies", "Split", "Bonferroni"],
