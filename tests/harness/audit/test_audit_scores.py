@@ -39,7 +39,7 @@ def upper(k, n, alpha):
 
 def epsilon_of(fnr, fpr):
     ratios = [(1 - a - DELTA) / b for a, b in ((fnr, fpr), (fpr, fnr))]
-    return max(0.0, *(math.log(ratio) for ratio in ratios if ratio > 0))
+    return max([0.0, *(math.log(ratio) for ratio in ratios if ratio > 0)])
 
 
 @st.composite
