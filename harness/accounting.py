@@ -38,6 +38,15 @@ class NoClaim(UsageError):
     """What training did supports no (epsilon, delta) claim: no noise, no clipping, or no finite epsilon."""
 
 
+def claim_of(mechanism: DPMechanism | PrivacyClaim) -> PrivacyClaim:
+    """Return the claim of what a training did: computed here, or by the defence whose theorem it is.
+
+    Raises:
+        NoClaim, UsageError: as `dp_sgd_claim`.
+    """
+    return mechanism if isinstance(mechanism, PrivacyClaim) else dp_sgd_claim(mechanism)
+
+
 def dp_sgd_claim(mechanism: DPMechanism, accountant: Accountant = "pld") -> PrivacyClaim:
     """Return the (epsilon, delta) claim that the observed sampling of a DP-SGD run supports.
 
@@ -63,12 +72,13 @@ def dp_sgd_claim(mechanism: DPMechanism, accountant: Accountant = "pld") -> Priv
     return PrivacyClaim(
         epsilon=_epsilon(sigma, sampling, float(mechanism.delta), used, _FINE),
         delta=float(mechanism.delta),
-        unit="record",
+        unit=mechanism.unit,
         neighbouring="add_or_remove_one" if poisson else "zero_out_one",
         sampler=sampling.sampler,
         accountant=used,
         event=_event_text(mechanism),
         assumptions=_assumptions(mechanism),
+        statement=mechanism.statement,
     )
 
 
@@ -283,21 +293,26 @@ def _event_text(mechanism: DPMechanism) -> str:
 
 
 _BATCHES = {
-    "poisson": "Batches were drawn independently: at every step each record joined by its own coin, and the sum"
+    "poisson": "Batches were drawn independently: at every step each {unit} joined by its own coin, and the sum"
     " of gradients was divided by the expected batch size.",
-    "shuffled": "Each record was used at most once in each pass; nothing else is assumed of the batches.",
-    "fixed_size": "Each record was used at most once in each step; nothing else is assumed of the batches.",
+    "shuffled": "Each {unit} was used at most once in each pass; nothing else is assumed of the batches.",
+    "fixed_size": "Each {unit} was used at most once in each step; nothing else is assumed of the batches.",
+}
+_UNITS = {
+    "record": "The unit is one record: a person with several records is protected less.",
+    "user": "The unit is one user with all of that user's records, as the data tell whose they are.",
 }
 
 
 def _assumptions(mechanism: DPMechanism) -> tuple[str, ...]:
+    unit = mechanism.unit
     return (
-        "The unit is one record: a person with several records is protected less.",
-        _BATCHES[mechanism.sampling.sampler],
-        f"Each record's gradient was clipped to L2 norm {mechanism.max_grad_norm:.10g} before it was summed.",
+        _UNITS[unit],
+        _BATCHES[mechanism.sampling.sampler].format(unit=unit),
+        f"Each {unit}'s gradient was clipped to L2 norm {mechanism.max_grad_norm:.10g} before it was summed.",
         "Noise and batches come from a seeded pseudo-random generator that is not cryptographic, so that an"
         " evaluation can be repeated; whoever learns the seed can remove the noise.",
-        "The number of records and the training settings are public, and choosing those settings by looking"
+        f"The number of {unit}s and the training settings are public, and choosing those settings by looking"
         " at the data is not counted.",
         "The noise is computed in floating point; attacks on its finite precision are not counted.",
     )

@@ -10,8 +10,9 @@ record without any feature, as the pool's models do not have the canaries' featu
 Neighbours: a coin adds or removes a record, the relation of `add_or_remove_one`. A claim for `zero_out_one` is about a
 record that stops counting while the number of records stays. Here the number changes too, and where a step takes the
 mean over the records of a batch, one more of them can move it by up to twice what the claim covers. So no bound
-contradicts such a claim. A claim for `add_or_remove_one` takes the number of records to be public, though rate, steps
-and calibrated noise follow from it: that assumption stands in `assumes`.
+contradicts such a claim, nor one about replaced records or about users. A claim for `add_or_remove_one` takes the
+number of records to be public, though rate, steps and calibrated noise follow from it: that assumption stands in
+`assumes`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .accounting import dp_sgd_claim
+from .accounting import claim_of
 from .audit import (
     epsilon_clopper_pearson_both,
     epsilon_one_run_fdp,
@@ -33,8 +34,9 @@ from .config import AuditSection
 from .evaluation import Setting
 from .events import Event
 from .evidence import Audit
-from .pool import Pool, train_pool
+from .pool import Pool
 from .seeds import derive, generator
+from .training import train_pool
 from .types import AuditedEpsilon, Bools, Float32, Float64, Ints, PrivacyClaim, Split
 from .view import softmax
 
@@ -44,9 +46,13 @@ _PUBLIC_SIZE = (
     " not cover what is given away by sampling rate, steps and noise that follow from it."
 )
 _OTHER_NEIGHBOURS = (
-    "No bound from these coins contradicts the claim: a coin adds or removes a record, and the claim is about one that"
-    " stops counting while the number of records stays the same."
+    "No bound from these coins contradicts the claim: a coin adds or removes a record, and the claim is about "
 )
+_CHANGES = {
+    "zero_out_one": "one that stops counting while the number of records stays the same.",
+    "replace_one": "one that is replaced by another.",
+}
+_USERS = "all records of a user."
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +187,7 @@ def _seen(pool: Pool, k: int, canaries: Canaries, seed: int) -> Float64:
 
 def _released(pool: Pool, k: int, x: Float32, seed: int) -> Float64:
     """What model k answers behind its defence: float64 (n, classes)."""
-    return pool.spec.defense.release(softmax(pool.model(k).logits(x)), generator(seed, pool.spec.id, pool.keys[k]))
+    return pool.defense(k).release(softmax(pool.model(k).logits(x)), generator(seed, pool.spec.id, pool.keys[k]))
 
 
 def _label_logits(probabilities: Float64, labels: Ints) -> Float64:
@@ -193,7 +199,7 @@ def _label_logits(probabilities: Float64, labels: Ints) -> Float64:
 
 def _claim(pool: Pool, run: int) -> PrivacyClaim | None:
     mechanism = pool.mechanism(run)
-    return None if mechanism is None else dp_sgd_claim(mechanism)
+    return None if mechanism is None else claim_of(mechanism)
 
 
 def _one_run(runs: Runs, terms: _Terms) -> Iterator[Audit]:
@@ -261,7 +267,7 @@ def _audit(name: str, runs: Runs, counts: tuple[int, int, int], found: tuple[Aud
         claimed=None if claim is None else claim.epsilon,
         ceiling=ceiling,
         contradicts=claim is not None and contradicts(epsilon, claim),
-        note=_OTHER_NEIGHBOURS if apart else "",
+        note="" if claim is None or not apart else _why_apart(claim),
     )
 
 
@@ -271,7 +277,11 @@ def contradicts(found: AuditedEpsilon, claim: PrivacyClaim) -> bool:
 
 
 def _other_neighbours(claim: PrivacyClaim) -> bool:
-    return claim.neighbouring != "add_or_remove_one"
+    return claim.neighbouring != "add_or_remove_one" or claim.unit != "record"
+
+
+def _why_apart(claim: PrivacyClaim) -> str:
+    return _OTHER_NEIGHBOURS + (_USERS if claim.unit == "user" else _CHANGES[claim.neighbouring])
 
 
 def _with_public_size(found: AuditedEpsilon) -> AuditedEpsilon:

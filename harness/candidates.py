@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .accounting import dp_sgd_claim
+from .accounting import claim_of
 from .canary_audit import audit_candidate
 from .comparison import paired_accuracy, paired_differences
 from .config import AuditSection
@@ -19,8 +19,10 @@ from .groups import group_columns, groups
 from .inversion_metrics import Judge
 from .metrics import utility_metrics
 from .pool import Pool
+from .released import ReleasedPool
 from .strongest import strongest
 from .types import Bools, Estimate, PrivacyClaim, ScoreTable, Selection
+from .users import about_users
 from .vulnerability import restricted_rows, vulnerability
 
 
@@ -82,6 +84,7 @@ class Bench:
             attacks=results,
             strongest=best,
             audits=audits,
+            origin=pool.origin() if isinstance(pool, ReleasedPool) else None,
         )
         pool.forget()
         return Measured(self._looked_into(candidate, tables), tables, correct)
@@ -95,14 +98,15 @@ class Bench:
         found = vulnerability(table, setting.fprs, self.primary, setting.resampling)
         if found is not None:
             rows = restricted_rows(table, found.fpr, setting.resampling.level)
-            content = npz(records=setting.split.pool, **rows)
+            content = npz(records=setting.subjects, **rows)
             self.files.save(f"vulnerability/{candidate.id}.npz", content, restricted=True)
         apart = groups(table, columns, setting.fprs, setting.resampling)
         return candidate.model_copy(update={"groups": apart, "vulnerability": found})
 
     def compared(self, measured: Sequence[Measured]) -> tuple[Candidate, ...]:
         """Every candidate with its differences from the baseline of its model: the first one without a defence."""
-        return tuple(self._beside(own, baseline_of(own, measured)) for own in measured)
+        found = tuple(self._beside(own, baseline_of(own, measured)) for own in measured)
+        return found if self.setting.users is None else tuple(about_users(candidate) for candidate in found)
 
     def _beside(self, own: Measured, baseline: Measured | None) -> Candidate:
         if baseline is None:
@@ -145,10 +149,12 @@ def _differences(name: str, own: Measured, baseline: Measured, setting: Setting)
 
 def _claim(pool: Pool, models: int) -> PrivacyClaim | None:
     """The weakest claim among the pool's models, each recomputed from what its training did."""
+    if isinstance(pool, ReleasedPool):
+        return None
     mechanisms = {pool.mechanism(k) for k in range(models)}
     if None in mechanisms:
         return None
-    claims = [dp_sgd_claim(mechanism) for mechanism in mechanisms if mechanism is not None]
+    claims = [claim_of(mechanism) for mechanism in mechanisms if mechanism is not None]
     return max(claims, key=lambda claim: claim.epsilon)
 
 

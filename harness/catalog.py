@@ -1,8 +1,11 @@
 """What can be named in an experiment: one line a component, loaded only when named.
 
 A component is a frozen dataclass; its fields are the parameters a YAML file may set. Third parties add their own
-through entry points in the groups `privassay.attacks`, `privassay.defenses`, `privassay.models` and
-`privassay.datasets` (`name = "package.module:Class"`); a name that is taken is an error that names both.
+through entry points in the groups `privassay.attacks`, `privassay.defenses`, `privassay.models`, `privassay.datasets`
+and `privassay.targets` (`name = "package.module:Class"`); a name that is taken is an error that names both.
+
+A field of type `Path` is a path relative to the experiment file's folder, one of type `UserFunction` is written
+`module:function`.
 """
 
 from __future__ import annotations
@@ -15,16 +18,17 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from pydantic import ConfigDict, create_model
 
 from .errors import UsageError
 from .types import Identity
+from .user_code import UserFunction
 from .yamlfile import validate
 
-Kind = Literal["attacks", "defenses", "models", "datasets"]
-KINDS: tuple[Kind, ...] = ("attacks", "defenses", "models", "datasets")
+Kind = Literal["attacks", "defenses", "models", "datasets", "targets"]
+KINDS: tuple[Kind, ...] = ("attacks", "defenses", "models", "datasets", "targets")
 
 BUILT_IN: dict[Kind, dict[str, str]] = {
     "attacks": {
@@ -49,21 +53,64 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
         "student_t": "attacks.membership.student_t:StudentT",
     },
     "defenses": {
+        "bolt_on": "defenses.bolt_on:BoltOn",
+        "class_labels": "defenses.class_labels:ClassLabels",
+        "convex_output_perturbation": "defenses.convex_output_perturbation:ConvexOutputPerturbation",
+        "distillation": "defenses.distillation:Distillation",
         "dp_sgd": "defenses.dp_sgd:DPSGD",
+        "dropout": "defenses.dropout:Dropout",
+        "early_stopping": "defenses.early_stopping:EarlyStopping",
+        "gaussian_noise": "defenses.gaussian_noise:GaussianNoise",
+        "high_confidence": "defenses.high_confidence:HighConfidence",
+        "k_anonymity": "defenses.k_anonymity:KAnonymity",
+        "l2": "defenses.l2:L2",
+        "label_smoothing": "defenses.label_smoothing:LabelSmoothing",
+        "laplace_noise": "defenses.laplace_noise:LaplaceNoise",
+        "mixup": "defenses.mixup:Mixup",
         "none": "defenses.none:NoDefense",
+        "objective_perturbation": "defenses.objective_perturbation:ObjectivePerturbation",
         "output_perturbation": "defenses.output_perturbation:OutputPerturbation",
+        "pate": "defenses.pate:PATE",
+        "relaxloss": "defenses.relaxloss:RelaxLoss",
+        "reverse_sigmoid": "defenses.reverse_sigmoid:ReverseSigmoid",
+        "rounded": "defenses.rounded:Rounded",
+        "top_k": "defenses.top_k:TopK",
     },
     "models": {
+        "keras_cnn": "models.keras_cnn:KerasCNN",
         "keras_mlp": "models.keras_mlp:KerasMLP",
+        "keras_module": "models.keras_module:KerasModule",
+        "python": "models.python_training:PythonTraining",
+        "sklearn_estimator": "models.sklearn_estimator:SklearnEstimator",
+        "sklearn_hist_gradient_boosting": "models.sklearn_hist_gradient_boosting:SklearnHistGradientBoosting",
         "sklearn_logistic_regression": "models.sklearn_logistic_regression:SklearnLogisticRegression",
+        "sklearn_mlp": "models.sklearn_mlp:SklearnMLP",
         "sklearn_random_forest": "models.sklearn_random_forest:SklearnRandomForest",
+        "sklearn_svm": "models.sklearn_svm:SklearnSVM",
         "torch_cnn": "models.torch_cnn:TorchCNN",
         "torch_mlp": "models.torch_mlp:TorchMLP",
+        "torch_module": "models.torch_module:TorchModule",
     },
     "datasets": {
+        "adult": "experiments.adult:Adult",
+        "cifar10": "experiments.cifar10:CIFAR10",
         "digits": "experiments.digits:Digits",
+        "fashion_mnist": "experiments.fashion_mnist:FashionMNIST",
+        "german_credit": "experiments.german_credit:GermanCredit",
+        "image_folder": "experiments.image_folder:ImageFolder",
         "location30": "experiments.location30:Location30",
         "mnist": "experiments.mnist:MNIST",
+        "nursery": "experiments.nursery:Nursery",
+        "purchase100": "experiments.purchase100:Purchase100",
+        "table": "experiments.table:Table",
+        "texas100": "experiments.texas100:Texas100",
+    },
+    "targets": {
+        "endpoint": "models.released.endpoint:Endpoint",
+        "file": "models.released.file:File",
+        "mlflow": "models.released.mlflow:MLflow",
+        "predictions": "models.released.predictions:Predictions",
+        "python": "models.released.python:Python",
     },
 }
 
@@ -116,8 +163,15 @@ def resolve(kind: Kind, name: str, source: str) -> type[Any]:
     return component
 
 
-def build(kind: Kind, name: str, parameters: Mapping[str, object], source: str) -> Any:
+def build(kind: Kind, name: str, parameters: Mapping[str, object], source: str, folder: Path = Path()) -> Any:
     """Make a component from the parameters of an experiment file.
+
+    Args:
+        kind: what is made.
+        name: its name in the catalogue.
+        parameters: its fields by name, as written.
+        source: where they were written, for errors.
+        folder: folder of the experiment file, which paths and modules are looked for in.
 
     Raises:
         UsageError: unknown component or parameter, wrong type, or a value that the component refuses.
@@ -127,19 +181,45 @@ def build(kind: Kind, name: str, parameters: Mapping[str, object], source: str) 
     fields: dict[str, Any] = {}
     for field in dataclasses.fields(component):
         default = field.default if field.default is not dataclasses.MISSING else ...
-        fields[field.name] = (hints[field.name], default)
+        fields[field.name] = (_as_written(hints[field.name]), default)
     schema = create_model(component.__name__, __config__=ConfigDict(extra="forbid", strict=True), **fields)
     checked = validate(schema, dict(parameters), source)
-    values = {name: getattr(checked, name) for name in fields}
+    values = {name: _placed(getattr(checked, name), hints[name], folder) for name in fields}
     try:
         return component(**values)
     except UsageError as error:
         raise UsageError(f"{source}: {error}") from error
 
 
+def _as_written(hint: Any) -> Any:
+    """The type of a field as YAML has it: a function of the user's is text there."""
+    if hint == UserFunction:
+        return str
+    return str | None if hint == UserFunction | None else hint
+
+
+def _placed(value: Any, hint: Any, folder: Path) -> Any:
+    """A field's value with paths and functions placed in the folder of the experiment file."""
+    if isinstance(value, str) and UserFunction in (hint, *get_args(hint)):
+        return UserFunction(value, folder)
+    return folder / value if isinstance(value, Path) else value
+
+
 def identity(component: Any, name: str) -> Identity:
-    """What a component is: catalogue name, every parameter, and the digest of the code it runs."""
-    return Identity(name, dataclasses.asdict(component), _code_sha256(type(component).__module__))
+    """What a component is: catalogue name, every parameter, and the digest of the code it runs.
+
+    Functions of the user's stand in it with the digest of their module, files by name: their folder is not part of it.
+    """
+    parameters = {field.name: _named(getattr(component, field.name)) for field in dataclasses.fields(component)}
+    return Identity(name, parameters, _code_sha256(type(component).__module__))
+
+
+def _named(value: Any) -> Any:
+    if isinstance(value, UserFunction):
+        return {"function": value.name, "sha256": value.sha256}
+    if isinstance(value, Path):
+        return value.name
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
 
 
 @cache

@@ -78,7 +78,7 @@ def _run(arguments: argparse.Namespace) -> int:
     overrides = list(arguments.set)
     if arguments.seed is not None:
         overrides.append(f"seed={arguments.seed}")
-    planned = plan.make(arguments.experiment, overrides)
+    planned = plan.make(arguments.experiment, overrides, trust=arguments.trust)
     screen = terminal.console()
     with terminal.progress(screen) as observe:
         evidence = pipeline.run(planned, arguments.out, observe)
@@ -232,7 +232,8 @@ def _parser() -> argparse.ArgumentParser:
     log.set_defaults(command=_log)
 
     listing = commands.add_parser("list", help="what can be named in an experiment")
-    listing.add_argument("kind", nargs="?", choices=["attacks", "defenses", "models", "datasets", "experiments"])
+    kinds = ["attacks", "defenses", "models", "datasets", "targets", "experiments"]
+    listing.add_argument("kind", nargs="?", choices=kinds)
     listing.add_argument("--json", action="store_true", help="print JSON")
     listing.set_defaults(command=_list)
 
@@ -251,6 +252,9 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run.add_argument("--set", action="append", default=[], metavar="A.B=C", help="override a setting; repeatable")
     run.add_argument("--seed", type=int, metavar="N", help="root seed, instead of the experiment's")
     _add_tracking_uri(run)
+    run.add_argument(
+        "--trust", action="store_true", help="read files that can run code (pickles); the evidence names them"
+    )
     run.add_argument("--report-only", action="store_true", help="exit 0 whatever the verdict, which stays as it is")
     run.add_argument("--json", action="store_true", help="print the verdicts as JSON on stdout")
     run.set_defaults(command=_run)

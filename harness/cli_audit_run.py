@@ -57,8 +57,8 @@ def run_audit(plan: Plan, names: Sequence[str], out: Path, observe: Observer) ->
         InfrastructureError: the disk failed.
     """
     from .canary_audit import audit_candidate
-    from .pool import train_pool
     from .store import Store
+    from .training import train_pool
 
     assert plan.config.audit is not None
     specs = {spec.id: spec for spec in plan.specs}

@@ -25,12 +25,18 @@ class _Section(BaseModel):
 class PoolSection(_Section):
     """The pool of models behind every candidate."""
 
-    models: int = Field(default=16, ge=2, le=4096)
-    """Models for each candidate, in complementary pairs."""
+    models: int = Field(default=16, ge=0, le=4096)
+    """Models for each candidate, in complementary pairs; with `targets`, reference models for each of them."""
     targets: int | None = Field(default=None, ge=1)
     """How many of them are attacked in turn; all when absent."""
-    records: int = Field(ge=2)
-    """Audit records; each model trains on half of them. The rest of the data is auxiliary."""
+    records: int | None = Field(default=None, ge=2)
+    """Audit records; each model trains on half of them. The rest of the data is auxiliary. With `targets` it may be
+    absent: all records are asked about whose membership the data tell."""
+
+    @property
+    def half(self) -> int:
+        """Records that each model trains on."""
+        return (self.records or 0) // 2
 
 
 class MetricsSection(_Section):
@@ -108,6 +114,10 @@ def _empty_for_null(section: object) -> object:
 Component = Annotated[dict[str, Any], BeforeValidator(_empty_for_null)]
 """A component's name under `component` (default: the section's own key) and its parameters; `name:` alone is `{}`."""
 
+RELEASED = "released"
+"""Stands where a defence's name stands, for a model that somebody else trained."""
+
+_MOST_REPEATS = 1000
 DEFAULT_PRIMARY = "stacked"
 """Component of the attack that is the primary one where the experiment names none."""
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
@@ -120,10 +130,15 @@ class ExperimentConfig(_Section):
     name: Name
     description: str = ""
     seed: int = Field(default=0, ge=0, lt=2**32)
-    data: Component
-    pool: PoolSection
-    models: dict[Name, Component] = Field(min_length=1)
-    defenses: dict[Name, Component] = Field(min_length=1)
+    data: Component | None = None
+    """The records; absent where a released model brings them."""
+    pool: PoolSection = PoolSection()
+    models: dict[Name, Component] = {}
+    defenses: dict[Name, Component] = {}
+    targets: dict[Name, Component] = {}
+    """Models that somebody else trained, instead of candidates that this run trains."""
+    reference: str | None = None
+    """`MODEL/DEFENSE` of this file, by which references of the `targets` are trained; none when absent."""
     candidates: tuple[str, ...] | None = Field(default=None, min_length=1)
     """`MODEL/DEFENSE` pairs; every combination when absent."""
     attacks: dict[Name, Component] = {}
@@ -143,8 +158,8 @@ class ExperimentConfig(_Section):
 
     @property
     def references(self) -> int:
-        """Reference models that the pool leaves for each target: all but itself and its complement."""
-        return self.pool.models - 2
+        """Reference models for each target: of a pool, all but itself and its complement."""
+        return self.pool.models if self.targets else self.pool.models - 2
 
     def chosen_suite(self) -> Suite | None:
         """The suite that the experiment asks for."""
@@ -162,6 +177,8 @@ class ExperimentConfig(_Section):
 
     def candidate_pairs(self) -> list[tuple[str, str]]:
         """(model, defence) of every candidate, in order."""
+        if self.targets:
+            return [(name, RELEASED) for name in self.targets]
         if self.candidates is None:
             return [(model, defense) for model in self.models for defense in self.defenses]
         return [(name.split("/")[0], name.split("/")[1]) for name in self.candidates]
@@ -177,6 +194,18 @@ def parameters(section: Component) -> dict[str, object]:
     return {name: value for name, value in section.items() if name != "component"}
 
 
+def split_repeats(section: Component, source: str) -> tuple[Component, int]:
+    """An attack's section without `repeats`, and how often the attack asks for each answer: 1 if it does not say.
+
+    Raises:
+        UsageError: it is no whole number of 1 to 1000.
+    """
+    repeats = section.get("repeats", 1)
+    if type(repeats) is not int or not 1 <= repeats <= _MOST_REPEATS:
+        raise UsageError(f"{source}: repeats={repeats!r}: must be a whole number from 1 to {_MOST_REPEATS}")
+    return {name: value for name, value in section.items() if name != "repeats"}, repeats
+
+
 def load(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
     """Read an experiment file, with `a.b=c` overrides applied on top.
 
@@ -187,6 +216,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
     for override in overrides:
         _apply(content, override)
     config = validate(ExperimentConfig, content, str(path))
+    _check_kind(config, str(path))
     _check_names(config, str(path))
     return _with_audited_named(config)
 
@@ -212,6 +242,40 @@ def _apply(content: dict[str, Any], override: str) -> None:
             raise UsageError(f"--set {override!r}: {key} is not a section")
         section = inner
     section[keys[-1]] = parse_value(text, f"--set {override!r}")
+
+
+def _check_kind(config: ExperimentConfig, source: str) -> None:
+    """The file names candidates that this run trains, or models that somebody else trained; not both."""
+    if config.targets:
+        for section in ("candidates", "audit"):
+            if getattr(config, section) is not None:
+                raise UsageError(f"{source}: {section}: not with targets: this run does not train them")
+        if config.pool.targets is not None:
+            raise UsageError(f"{source}: pool.targets: not with targets: each of them is attacked once")
+        _check_reference(config, source)
+        return
+    if config.reference is not None:
+        raise UsageError(f"{source}: reference: only with targets; the models of a pool are each other's references")
+    for section in ("data", "models", "defenses"):
+        if not getattr(config, section):
+            raise UsageError(f"{source}: {section}: missing (or name targets: models that somebody else trained)")
+    if config.pool.records is None:
+        raise UsageError(f"{source}: pool.records: missing: how many records are asked about, e.g. 1200")
+
+
+def _check_reference(config: ExperimentConfig, source: str) -> None:
+    if config.reference is None:
+        if config.models or config.defenses:
+            raise UsageError(
+                f"{source}: reference: missing: which MODEL/DEFENSE of this file references are trained by"
+            )
+        return
+    model, slash, defense = config.reference.partition("/")
+    if not slash or model not in config.models or defense not in config.defenses:
+        raise UsageError(
+            f"{source}: reference: {config.reference!r} is not MODEL/DEFENSE of this file "
+            f"(models: {', '.join(config.models)}; defenses: {', '.join(config.defenses)})"
+        )
 
 
 def _check_names(config: ExperimentConfig, source: str) -> None:

@@ -23,10 +23,11 @@ from .errors import NotApplicable
 from .evaluation import NamedAttack, Setting, run_membership
 from .evidence import Control
 from .metrics import auc_metric
-from .pool import CandidateSpec, Pool, train_pool
+from .pool import CandidateSpec, Pool
 from .protocols import SamplingAttack
 from .seeds import generator
 from .stats import Resampling
+from .training import train_pool
 from .types import Bools, Estimate, Float32, Float64, Ints, Split
 
 SHUFFLED_LEVEL = 0.999
@@ -64,7 +65,7 @@ def run_controls(
     """
     planted, blind = forests
     strict = Resampling(SHUFFLED_LEVEL, max(setting.resampling.resamples, LEAST_RESAMPLES), setting.resampling.seed)
-    where = replace(setting, targets=np.arange(min(CONTROL_MODELS, setting.split.models)), resampling=strict)
+    where = replace(setting, targets=_control_targets(setting.split), resampling=strict)
     return (
         _guarded("shuffled_membership", lambda: _shuffled_membership(pool, where, attacks)),
         _guarded("planted_leak", lambda: _planted_leak(planted, where, attacks, primary)),
@@ -97,7 +98,7 @@ def _planted_leak(
     dataset, split = setting.dataset, setting.split
     labels = generator(setting.seed, "control", "planted").integers(0, dataset.n_classes, len(dataset))
     relabelled = replace(dataset, name=f"{dataset.name} with random labels", y=labels.astype(np.int64))
-    few = Split(split.pool, split.auxiliary, split.member[:CONTROL_MODELS])
+    few = replace(split, member=split.member[:CONTROL_MODELS])
     pool = train_pool(planted, (relabelled, few), setting.store, setting.seed, setting.observe)
     where = replace(setting, dataset=relabelled, split=few, phase="control, planted leak: ")
     quick = [n for n in attacks if n.id == primary or not isinstance(n.attack, SamplingAttack)]  # the others are slow
@@ -147,8 +148,13 @@ def model_free_baseline(blind: CandidateSpec, setting: Setting) -> Control:
     )
 
 
+def _control_targets(split: Split) -> Ints:
+    """The models that controls attack: the released one, or the first pairs of a pool."""
+    return np.arange(1 if split.released else min(CONTROL_MODELS, split.models))
+
+
 def _first_of_pairs(split: Split) -> Ints:
-    return np.arange(0, min(CONTROL_MODELS, split.models), 2)
+    return _control_targets(split)[::2]
 
 
 def _most_telling(columns: Float32, member: Bools) -> list[tuple[int, Estimate]]:

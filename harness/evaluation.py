@@ -40,6 +40,7 @@ from .seeds import derive, generator
 from .stats import Resampling
 from .store import Store, key_of
 from .types import (
+    ACCESS_LEVELS,
     Candidates,
     Dataset,
     Estimate,
@@ -51,10 +52,11 @@ from .types import (
     Split,
     ThreatModel,
 )
-from .view import TargetView
+from .users import by_user, users_of
+from .view import Averaged, TargetView
 
 STEP = "attack"
-VERSION = 1
+VERSION = 2
 Arrays = dict[str, NDArray[np.generic]]
 
 
@@ -94,6 +96,18 @@ class Setting:
         return _records(self.dataset, self.split.pool)
 
     @cached_property
+    def users(self) -> Ints | None:
+        """Number of the user of each audit record, (n,); None where records stand for themselves."""
+        return users_of(self.dataset, self.split.pool)
+
+    @property
+    def subjects(self) -> Ints:
+        """Whom membership results are about, in their order: rows of the data set, or ids of users."""
+        if self.dataset.units is None:
+            return self.split.pool
+        return np.asarray(np.unique(self.dataset.units[self.split.pool]))
+
+    @cached_property
     def auxiliary(self) -> Candidates:
         """Records that are never members."""
         return _records(self.dataset, self.split.auxiliary)
@@ -101,11 +115,20 @@ class Setting:
 
 @dataclass(frozen=True, eq=False)
 class NamedAttack:
-    """An attack as an experiment names it."""
+    """An attack as an experiment names it.
+
+    Attributes:
+        id: its name in the experiment.
+        attack: the component.
+        identity: what it is.
+        repeats: how often it asks for each answer, of target and references; it sees the mean, so that noise on
+            answers averages out. At least 1.
+    """
 
     id: str
     attack: Attack
     identity: Identity
+    repeats: int = 1
 
 
 class ArtifactWriter:
@@ -143,25 +166,28 @@ class ArtifactWriter:
 
 
 def run_membership(named: NamedAttack, pool: Pool, setting: Setting) -> ScoreTable:
-    """Scores of a membership attack on every target.
+    """Scores of a membership attack on every target, of users where the data tell whose records they are.
 
     Raises:
         NotApplicable: the attack cannot run here.
     """
     attack = named.attack
     assert isinstance(attack, MembershipAttack)
+    _check_access(named, pool, setting)
     n = len(setting.split.pool)
 
     def score(target: int) -> Arrays:
         context = _membership_context(named, pool, target, setting)
         limit = min(attack.max_records, n) if isinstance(attack, SamplingAttack) else n
-        view = _view(attack.threat_model, pool, target, setting, budget=limit)
+        view = _view(named, pool, target, setting, budget=limit)
         scores = attack.score(view, setting.candidates, context)
         return _placed(scores, setting.split.pool, context.known, limit)
 
     arrays = _each_target(named, pool, setting, score)
     member = setting.split.member[setting.targets]
-    return ScoreTable(setting.targets, arrays["scores"].astype(np.float64), member, arrays["scored"].astype(np.bool_))
+    scores, scored = arrays["scores"].astype(np.float64), arrays["scored"].astype(np.bool_)
+    table = ScoreTable(setting.targets, scores, member, scored)
+    return table if setting.users is None else by_user(table, setting.users)
 
 
 def run_inversion(named: NamedAttack, pool: Pool, setting: Setting) -> Float32:
@@ -172,10 +198,11 @@ def run_inversion(named: NamedAttack, pool: Pool, setting: Setting) -> Float32:
     """
     attack = named.attack
     assert isinstance(attack, InversionAttack)
+    _check_access(named, pool, setting)
     labels, _ = auxiliary_means(setting.dataset, setting.split)
 
     def reconstruct(target: int) -> Arrays:
-        view = _view(attack.threat_model, pool, target, setting, budget=len(labels))
+        view = _view(named, pool, target, setting, budget=len(labels))
         context = InversionContext(setting.auxiliary, derive(setting.seed, "attack", named.id, target))
         result = attack.reconstruct(view, labels, context)
         if not np.array_equal(result.labels, labels) or not np.isfinite(result.samples).all():
@@ -219,7 +246,7 @@ def evaluate(
         component=named.identity.component,
         family=named.attack.family,
         implementation=named.attack.implementation,
-        threat_model=_granted(named.attack.threat_model, setting.split),
+        threat_model=_granted(named, setting.split),
         status=status,
         reason=reason,
         metrics=metrics,
@@ -230,11 +257,28 @@ def _records(dataset: Dataset, rows: Ints) -> Candidates:
     return Candidates(rows, dataset.x[rows], dataset.y[rows])
 
 
-def _granted(declared: ThreatModel, split: Split) -> ThreatModel:
-    """The threat model with the number of references really at hand."""
+def _granted(named: NamedAttack, split: Split) -> ThreatModel:
+    """The threat model with the number of references really at hand and the queries really asked."""
+    declared = named.attack.threat_model
+    granted = replace(declared, query_budget=declared.query_budget * named.repeats)
     if declared.reference_models == 0:
-        return declared
-    return replace(declared, reference_models=len(split.references(0)))
+        return granted
+    return replace(granted, reference_models=len(split.references(0)))
+
+
+def _check_access(named: NamedAttack, pool: Pool, setting: Setting) -> None:
+    """Refuse what a target cannot be asked for.
+
+    Raises:
+        NotApplicable: it gives less than the attack needs.
+    """
+    needed = named.attack.threat_model.access
+    for target in setting.targets:
+        given = pool.access(int(target))
+        if ACCESS_LEVELS.index(needed) > ACCESS_LEVELS.index(given):
+            raise NotApplicable(f"needs {needed}, the released model answers with {given}")
+        if named.repeats > 1 and given != "gradients":
+            raise NotApplicable("a released model is asked about each record once: there is nothing to average")
 
 
 def _each_target(
@@ -269,7 +313,7 @@ def _key(named: NamedAttack, pool: Pool, setting: Setting, target: int) -> str:
         STEP,
         VERSION,
         {
-            "attack": [named.id, asdict(named.identity)],
+            "attack": [named.id, asdict(named.identity), named.repeats],
             "defense": asdict(pool.spec.defense_identity),
             "candidate": pool.spec.id,
             "target": pool.keys[target],
@@ -282,14 +326,14 @@ def _key(named: NamedAttack, pool: Pool, setting: Setting, target: int) -> str:
     )
 
 
-def _view(threat_model: ThreatModel, pool: Pool, target: int, setting: Setting, budget: int) -> TargetView:
-    """The target as this attack may see it; `budget` items at the threat model's queries each."""
-    dataset = setting.dataset
+def _view(named: NamedAttack, pool: Pool, target: int, setting: Setting, budget: int) -> TargetView:
+    """The target as this attack may see it; `budget` items at the threat model's queries each, repeats not counted."""
+    dataset, threat_model = setting.dataset, named.attack.threat_model
     return TargetView(
         RecordedModel(pool, target, setting.candidates),
-        pool.spec.defense,
+        Averaged(pool.defense(target), named.repeats),
         threat_model,
-        (dataset.shape, dataset.bounds, dataset.n_classes),
+        (dataset.shape, dataset.bounds if dataset.to_fit is None else None, dataset.n_classes),
         budget * threat_model.query_budget,
         generator(setting.seed, "release", pool.spec.id, target),
     )
@@ -306,12 +350,21 @@ def _membership_context(named: NamedAttack, pool: Pool, target: int, setting: Se
                 f"needs {threat_model.reference_models} reference models, the pool of {split.models} leaves "
                 f"{len(chosen)}"
             )
-        references = PoolReferences(pool, split, chosen)
+        references = PoolReferences(pool, split, chosen, named.repeats)
     known = None
     if threat_model.knows_members:
-        told = np.sort(generator(seed, "known", target).permutation(len(split.pool))[: len(split.pool) // 2])
+        told = _told(setting, target)
         known = KnownMembers(split.pool[told], split.member[target][told])
     return MembershipContext(setting.auxiliary, references, known, derive(seed, "attack", named.id, target))
+
+
+def _told(setting: Setting, target: int) -> Ints:
+    """Half of the audit records, by position, whole users where the data tell them apart."""
+    rng, n = generator(setting.seed, "known", target), len(setting.split.pool)
+    if setting.users is None:
+        return np.sort(rng.permutation(n)[: n // 2])
+    count = len(setting.subjects)
+    return np.flatnonzero(np.isin(setting.users, rng.permutation(count)[: count // 2]))
 
 
 def _placed(scores: Scores, pool: Ints, known: KnownMembers | None, limit: int) -> Arrays:
@@ -333,7 +386,7 @@ def _placed(scores: Scores, pool: Ints, known: KnownMembers | None, limit: int) 
 def _save_scores(named: NamedAttack, pool: Pool, setting: Setting, table: ScoreTable, files: ArtifactWriter) -> None:
     curve = json.dumps(roc_curve(table, setting.resampling)).encode()
     files.save(f"curves/{pool.spec.id}/{named.id}.json", curve, restricted=False)
-    scores = npz(records=setting.split.pool, **{name: getattr(table, name) for name in table.__dataclass_fields__})
+    scores = npz(records=setting.subjects, **{name: getattr(table, name) for name in table.__dataclass_fields__})
     files.save(f"scores/{pool.spec.id}/{named.id}.npz", scores, restricted=True)
 
 

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from .errors import InfrastructureError, UsageError
-from .types import STRONGEST, AuditedEpsilon, Estimate, Family, Guarantee, PrivacyClaim, ThreatModel, Verdict
+from .types import STRONGEST, Answers, AuditedEpsilon, Estimate, Family, Guarantee, PrivacyClaim, ThreatModel, Verdict
 
 SCHEMA_VERSION: Literal["1"] = "1"
 SCHEMA_FILE = Path(__file__).with_name("evidence.schema.json")
@@ -129,10 +129,34 @@ class Audit(_Record):
     note: str = ""
 
 
+class Origin(_Record):
+    """Where a released model came from, one that somebody else trained, and how it was asked.
+
+    Attributes:
+        component: the door: `predictions`, `python`, `mlflow`, `endpoint`, `file` or a third party's.
+        source: a file's name, an address without credentials, a registry's name.
+        sha256: digest of what its answers depend on; empty where that cannot be known, as with an endpoint.
+        answers: `probabilities`, or `labels` only.
+        references: where its reference models come from, in words.
+        queries: records that this run asked it about.
+        kept_answers: answers that an earlier run had kept in the store and that were not asked for again.
+        notes: what a reader must know, in words.
+    """
+
+    component: str
+    source: str
+    sha256: str
+    answers: Answers
+    references: str
+    queries: int
+    kept_answers: int
+    notes: tuple[str, ...]
+
+
 class Candidate(_Record):
     """One model behind one defence. `claim` is null where nothing formal is claimed, never infinity.
 
-    `strongest` goes by metric; its full names are `mia/strongest/METRIC`.
+    `strongest` goes by metric; its full names are `mia/strongest/METRIC`. `origin` is null where this run trained it.
     """
 
     id: str
@@ -147,6 +171,7 @@ class Candidate(_Record):
     groups: tuple[Group, ...] = ()
     vulnerability: Vulnerability | None = None
     audits: tuple[Audit, ...] = ()
+    origin: Origin | None = None
 
     def metrics(self) -> Iterator[tuple[str, Estimate]]:
         """Every estimate with its full name."""
@@ -190,8 +215,28 @@ class Artifact(_Record):
     restricted: bool
 
 
+class Duplicates(_Record):
+    """Records that occur more than once; counts of records.
+
+    Attributes:
+        repeated: records with a twin anywhere in the data set.
+        across: audit records whose twin is on the other side of the split, for the model with the most of them: a right
+            answer about the one is a wrong one about the other.
+    """
+
+    repeated: int
+    across: int
+
+
+class TrustedFileRecord(_Record):
+    """A file that can run code and was read all the same, because `--trust` was given."""
+
+    path: str
+    sha256: str
+
+
 class DataRecord(_Record):
-    """The data set and how it was split; counts of records."""
+    """The data set and how it was split; counts of records. `users` is null where records stand for themselves."""
 
     name: str
     sha256: str
@@ -203,6 +248,8 @@ class DataRecord(_Record):
     pool: int
     auxiliary: int
     split_sha256: str
+    users: int | None = None
+    duplicates: Duplicates | None = None
 
 
 class Provenance(_Record):
@@ -213,6 +260,7 @@ class Provenance(_Record):
     machine: dict[str, str | int | None]
     seeds: dict[str, int]
     data: DataRecord
+    trusted: tuple[TrustedFileRecord, ...] = ()
 
 
 class SuiteRecord(_Record):

@@ -18,6 +18,7 @@ from .evidence import Group
 from .metrics import LEAST_FALSE_POSITIVES, auc_metric, member_records, nonmember_records
 from .stats import Resampling, crossed_mean
 from .types import Bools, Dataset, Estimate, Float64, Ints, ScoreTable
+from .users import users_of
 from .vulnerability import flags
 
 SMALL = 50
@@ -39,6 +40,8 @@ OTHER = "other"
 def group_columns(dataset: Dataset, pool: Ints) -> dict[str, NDArray[np.str_]]:
     """The columns to group by: `class`, then those of `dataset.sensitive`; each (n,), aligned with `pool`.
 
+    Where the data tell users apart, each is (users,), and only columns stand there in which no user has two values.
+
     Raises:
         UsageError: a sensitive column is called `class` or has another length than the data set.
     """
@@ -49,7 +52,14 @@ def group_columns(dataset: Dataset, pool: Ints) -> dict[str, NDArray[np.str_]]:
         found = np.asarray(values, dtype=np.str_)
         require(found.shape == (len(dataset),), f"{about}: shape", found.shape, f"({len(dataset)},)")
         columns[name] = found[pool]
-    return columns
+    users = users_of(dataset, pool)
+    return columns if users is None else _of_users(columns, users)
+
+
+def _of_users(columns: Mapping[str, NDArray[np.str_]], users: Ints) -> dict[str, NDArray[np.str_]]:
+    _, first = np.unique(users, return_index=True)
+    of_first = {name: values[first] for name, values in columns.items()}
+    return {name: found for name, found in of_first.items() if np.array_equal(found[users], columns[name])}
 
 
 def groups(

@@ -20,9 +20,11 @@ from .events import Observer
 from .evidence import Evidence, RuleVerdict, SuiteRecord, evidence_path, read, write, write_atomically
 from .inversion_metrics import train_judge
 from .plan import Plan
-from .pool import train_pool
+from .pool import Pool
+from .released import released_pool
 from .stats import Resampling
 from .store import Store
+from .training import train_pool
 
 
 def run(plan: Plan, out: Path, observe: Observer) -> Evidence:
@@ -62,13 +64,15 @@ def _measure(plan: Plan, setting: Setting, files: ArtifactWriter) -> Evidence:
         audit=settings.audit,
         files=files,
     )
-    pools = [train_pool(spec, data, setting.store, settings.seed, setting.observe) for spec in plan.specs]
+    store, observe = setting.store, setting.observe
+    pools: list[Pool] = [train_pool(spec, data, store, settings.seed, observe) for spec in plan.specs]
+    pools += [released_pool(target, data, store, settings.seed, observe) for target in plan.targets]
     return Evidence(
         schema_version="1",
         run_id=plan.run_id,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         experiment=settings.model_dump(mode="json"),
-        provenance=provenance.collect(plan.dataset, plan.split, settings.seed),
+        provenance=provenance.collect(plan.dataset, plan.split, settings.seed, plan.trust),
         candidates=bench.compared([bench.measure(pool) for pool in pools]),
         controls=run_controls(pools[0], plan.control_forests, setting, plan.control_attacks, settings.primary_attack()),
         primary=settings.primary_attack(),
@@ -131,7 +135,7 @@ def _setting(plan: Plan, store: Store, observe: Observer) -> Setting:
     return Setting(
         dataset=plan.dataset,
         split=plan.split,
-        targets=np.arange(settings.pool.targets or settings.pool.models),
+        targets=np.arange(1 if plan.targets else settings.pool.targets or settings.pool.models),
         fprs=settings.metrics.fprs,
         resampling=Resampling(settings.metrics.level, settings.metrics.resamples, settings.seed),
         seed=settings.seed,

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from . import canaries, catalog, config, policy
-from .dataset_checks import check_dataset
+from . import canaries, config, policy
+from .builder import Builder
 from .errors import UsageError
 from .evaluation import NamedAttack
 from .pool import CandidateSpec
-from .protocols import DatasetSource, Recipe
+from .protocols import Recipe
+from .released import NamedTarget
+from .released_plan import released_plan
 from .splits import paired_halves
 from .store import key_of
-from .types import Dataset, Identity, Split
+from .trust import Trust
+from .types import Dataset, Split
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,85 +30,124 @@ class Plan:
         config: the experiment file, defaults included.
         dataset: the records.
         split: who will train on what.
-        specs: the candidates, in order.
+        specs: the candidates that this run trains, in order.
+        targets: the models that somebody else trained, opened, in order; there are these or `specs`.
         attacks: the attacks, in order.
         control_attacks: what the controls check: the membership attacks, or the loss attack where there is none.
         control_forests: what the planted-leak control and the model-free baseline train.
         judge: recipe of the independent classifier that measures model inversion.
         policy: limits that judge the run, if any.
+        trust: which files that can run code were read.
     """
 
     config: config.ExperimentConfig
     dataset: Dataset
     split: Split
     specs: tuple[CandidateSpec, ...]
+    targets: tuple[NamedTarget, ...]
     attacks: tuple[NamedAttack, ...]
     control_attacks: tuple[NamedAttack, ...]
     control_forests: tuple[CandidateSpec, CandidateSpec]
     judge: Recipe
     policy: policy.Policy | None
+    trust: Trust
 
     @property
     def run_id(self) -> str:
-        """Hash of all that changes results: configuration, data and the version of this formula."""
+        """Hash of all that changes results: configuration, data, what targets are, and the version of this formula."""
         settings = self.config.model_dump(mode="json", exclude={"description", "policy", "release"})
-        return key_of("run", VERSION, {"config": settings, "data": self.dataset.sha256})[:16]
+        targets = [[target.id, target.released.source, target.released.sha256] for target in self.targets]
+        described = {"config": settings, "data": self.dataset.sha256, **({"targets": targets} if targets else {})}
+        return key_of("run", VERSION, described)[:16]
 
 
-def make(path: Path, overrides: Sequence[str] = ()) -> Plan:
+def make(path: Path, overrides: Sequence[str] = (), *, trust: bool = False) -> Plan:
     """Read an experiment file and check it against the catalogue, the data and the policy.
 
     Args:
-        path: the experiment file.
+        path: the experiment file; what it names is looked for in its folder.
         overrides: `KEY=VALUE` settings on top of it, keys dotted.
+        trust: whether files that can run code may be read.
 
     Raises:
         UsageError: anything wrong, in one line.
+        InfrastructureError: a released model does not answer.
     """
-    settings = config.load(path, overrides)
-    source = str(path)
-    specs = _specs(settings, source)
-    attacks = tuple(_attack(name, section, source) for name, section in settings.all_attacks().items())
-    _check_references(attacks, settings, source)
-    _check_primary(attacks, settings, source)
+    settings, trusted = config.load(path, overrides), Trust(trust)
+    build = Builder(path)
+    specs = () if settings.targets else _specs(settings, build)
     rules = None if settings.policy is None else policy.load(path.parent / settings.policy)
-    judge, _ = _build("models", "evaluation_classifier", settings.evaluation_classifier, source)
-    dataset = _dataset(settings, source)
-    try:
-        split = paired_halves(dataset, settings.pool.models, settings.pool.records, settings.seed)
-    except UsageError as error:
-        raise UsageError(f"{source}: {error}") from error
-    _check_audit(settings, specs, dataset, source)
+    judge, _ = build("models", "evaluation_classifier", settings.evaluation_classifier)
+    if settings.targets:
+        found = released_plan(settings, build, trusted)
+        targets, dataset, split = found.targets, found.dataset, found.split
+        pool = settings.pool.model_copy(update={"models": split.models - 1})
+        settings = settings.model_copy(update={"pool": pool})
+    else:
+        targets, (dataset, split) = (), _pooled(settings, build)
+        _check_preparation(specs, dataset, build.source)
+        _check_audit(settings, specs, dataset, build.source)
+    attacks = tuple(build.attack(name, section) for name, section in settings.all_attacks().items())
+    _check_references(attacks, settings, build.source)
+    _check_primary(attacks, settings, build.source)
     membership = tuple(named for named in attacks if named.attack.family == "membership")
-    checked = membership or (_attack("loss", {}, source),)
-    return Plan(settings, dataset, split, specs, attacks, checked, _control_forests(source), judge, rules)
+    checked = membership or (build.attack("loss", {}),)
+    forests = _control_forests(build)
+    return Plan(settings, dataset, split, specs, targets, attacks, checked, forests, judge, rules, trusted)
 
 
-def _specs(settings: config.ExperimentConfig, source: str) -> tuple[CandidateSpec, ...]:
+def _specs(settings: config.ExperimentConfig, build: Builder) -> tuple[CandidateSpec, ...]:
     """Every candidate, its model and defence built once and checked to fit each other."""
-    recipes = {name: _build("models", name, section, source) for name, section in settings.models.items()}
-    defenses = {name: _build("defenses", name, section, source) for name, section in settings.defenses.items()}
+    recipes = {name: build("models", name, section) for name, section in settings.models.items()}
+    defenses = {name: build("defenses", name, section) for name, section in settings.defenses.items()}
     specs = tuple(
         CandidateSpec(model, defense, *recipes[model], *defenses[defense])
         for model, defense in settings.candidate_pairs()
     )
     for spec in specs:
-        reason = spec.defense.supports(spec.recipe, settings.pool.records // 2)
+        reason = spec.defense.supports(spec.recipe, settings.pool.half)
         if reason is not None:
-            raise UsageError(f"{source}: candidate {spec.id}: {reason}")
+            raise UsageError(f"{build.source}: candidate {spec.id}: {reason}")
     return specs
 
 
+def _pooled(settings: config.ExperimentConfig, build: Builder) -> tuple[Dataset, Split]:
+    """The data of a pool that this run trains, and who trains on what."""
+    assert settings.data is not None
+    assert settings.pool.records is not None
+    dataset = build.dataset(build("datasets", "data", settings.data)[0], "data")
+    try:
+        return dataset, paired_halves(dataset, settings.pool.models, settings.pool.records, settings.seed)
+    except UsageError as error:
+        raise UsageError(f"{build.source}: {error}") from error
+
+
+def _check_preparation(specs: Sequence[CandidateSpec], dataset: Dataset, source: str) -> None:
+    """A claim covers no statistics that a preparation takes of the members."""
+    for spec in specs:
+        if dataset.to_fit is not None and spec.defense.guarantee == "formal":
+            raise UsageError(
+                f"{source}: candidate {spec.id}: every model prepares columns by statistics of its own members, which "
+                "its claim does not cover: declare the ranges and values of all columns under data"
+            )
+
+
 def _check_references(attacks: Sequence[NamedAttack], settings: config.ExperimentConfig, source: str) -> None:
-    """The pool leaves every attack the references it needs: all models but the target and its complement."""
-    left = settings.references
+    """The run leaves every attack the references it needs."""
+    left, pool = settings.references, f"pool.models={settings.pool.models}"
     for named in attacks:
         needed = named.attack.threat_model.reference_models
-        if left < needed:
+        if left >= needed:
+            continue
+        if settings.targets:
+            where = "reference and pool.models, or answers of references beside the target's"
             raise UsageError(
-                f"{source}: attacks.{named.id}: needs {needed} reference models, pool.models={settings.pool.models} "
-                f"leaves {left}; must be at least {needed + 2 + needed % 2}"
+                f"{source}: attacks.{named.id}: needs {needed} reference models, there are {left}: {where}"
             )
+        raise UsageError(
+            f"{source}: attacks.{named.id}: needs {needed} reference models, {pool} "
+            f"leaves {left}; must be at least {needed + 2 + needed % 2}"
+        )
 
 
 def _check_primary(attacks: Sequence[NamedAttack], settings: config.ExperimentConfig, source: str) -> None:
@@ -121,7 +162,7 @@ def _check_audit(
     settings: config.ExperimentConfig, specs: Sequence[CandidateSpec], dataset: Dataset, source: str
 ) -> None:
     """The canaries that an audit asks for can be made, and the candidates can be trained with them."""
-    section, half = settings.audit, settings.pool.records // 2
+    section, half = settings.audit, settings.pool.half
     if section is None:
         return
     taken = section.canaries * canaries.copies_of(section.kind)
@@ -153,28 +194,9 @@ def _check_audit_of(spec: CandidateSpec, section: config.AuditSection, records: 
             raise UsageError(f"{source}: audit of {spec.id}: {error}") from error
 
 
-def _control_forests(source: str) -> tuple[CandidateSpec, CandidateSpec]:
+def _control_forests(build: Builder) -> tuple[CandidateSpec, CandidateSpec]:
     """One that memorises whatever it is fitted to, and one that does not; the same, whatever the run's framework."""
-    defense = _build("defenses", "none", {}, source)
-    memorising = _build("models", "planted", {"component": "sklearn_random_forest"}, source)
-    smooth = _build("models", "blind", {"component": "sklearn_random_forest", "min_samples_leaf": 10}, source)
+    defense = build("defenses", "none", {})
+    memorising = build("models", "planted", {"component": "sklearn_random_forest"})
+    smooth = build("models", "blind", {"component": "sklearn_random_forest", "min_samples_leaf": 10})
     return CandidateSpec("planted", "none", *memorising, *defense), CandidateSpec("blind", "none", *smooth, *defense)
-
-
-def _attack(name: str, section: config.Component, source: str) -> NamedAttack:
-    return NamedAttack(name, *_build("attacks", name, section, source))
-
-
-def _build(kind: catalog.Kind, key: str, section: config.Component, source: str) -> tuple[Any, Identity]:
-    """A component and its identity, from the section `key` of the experiment file."""
-    name = config.component_name(key, section)
-    where = f"{source}: {key}" if kind == "datasets" or key == "evaluation_classifier" else f"{source}: {kind}.{key}"
-    component = catalog.build(kind, name, config.parameters(section), where)
-    return component, catalog.identity(component, name)
-
-
-def _dataset(settings: config.ExperimentConfig, source: str) -> Dataset:
-    loader: DatasetSource = _build("datasets", "data", settings.data, source)[0]
-    dataset = loader.load()
-    check_dataset(dataset, f"{source}: data")
-    return dataset

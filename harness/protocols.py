@@ -12,7 +12,9 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from .trust import Trust
 from .types import (
+    Answers,
     Bools,
     Candidates,
     Dataset,
@@ -24,6 +26,7 @@ from .types import (
     Guarantee,
     Ints,
     ObservedSampling,
+    PrivacyClaim,
     Reconstruction,
     Scores,
     ThreatModel,
@@ -103,10 +106,14 @@ class PrivatePoolRecipe(PoolRecipe, Protocol):
 
 @dataclass(frozen=True)
 class Trained:
-    """One model as a defence left it. `mechanism` is None where the training promises nothing formal."""
+    """One model as a defence left it.
+
+    `mechanism` is what a DP-SGD run did, from which the harness computes its claim; or the claim itself, computed from
+    what training did by the defence whose theorem it is; or None where the training promises nothing formal.
+    """
 
     model: Model
-    mechanism: DPMechanism | None
+    mechanism: DPMechanism | PrivacyClaim | None
 
 
 class Defense(Protocol):
@@ -268,6 +275,84 @@ class InversionAttack(Attack, Protocol):
         Raises:
             NotApplicable: the attack cannot run on this target; the message says why.
         """
+
+
+class ReleasedModel(Protocol):
+    """A model that somebody else trained, behind whatever stands before its answers."""
+
+    @property
+    def answers(self) -> Answers:
+        """Whether it answers with probabilities or with labels only."""
+
+    def predict(self, x: Float32) -> Float64:
+        """Answers on records (n, *shape): float64 (n, classes), rows at least 0 with sum 1; one-hot for labels.
+
+        Raises:
+            NotApplicable: these records cannot be asked about; the message says why.
+            UsageError: what came back is no answer.
+            InfrastructureError: no answer came.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedReference:
+    """Answers of a reference model that somebody else trained.
+
+    Attributes:
+        name: where they come from, e.g. a file's name.
+        probabilities: float64 (n, classes), on every record of the data set.
+        member: bool (n,), the records that it trained on.
+    """
+
+    name: str
+    probabilities: Float64
+    member: Bools
+
+
+@dataclass(frozen=True, eq=False)
+class Released:
+    """A released model, opened and checked against the data.
+
+    Attributes:
+        model: the model.
+        source: where it is, in words that hold no secret: a file's name, an address without credentials.
+        sha256: digest of what its answers depend on (a file, the stored answers, the code); empty where they cannot be
+            known, as with an endpoint.
+        references: answers of reference models that came with it.
+        training_records: how many records it trained on, where its owner says; None where not.
+        notes: what a reader of its results must know, in words.
+    """
+
+    model: ReleasedModel
+    source: str
+    sha256: str
+    references: tuple[RecordedReference, ...] = ()
+    training_records: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+class TargetSource(Protocol):
+    """Where a released model comes from."""
+
+    def open(self, dataset: Dataset, trust: Trust) -> Released:
+        """Find the model, check that it answers for records of `dataset` in its classes, and return it.
+
+        Args:
+            dataset: the records, with `released_member`.
+            trust: asked before anything is read that can run code, such as a pickle.
+
+        Raises:
+            UsageError: it is not there, its classes or its input shape are others, or it needs trust.
+            InfrastructureError: it does not answer.
+        """
+
+
+@runtime_checkable
+class TargetWithData(TargetSource, Protocol):
+    """A released model that brings its own records: a table of its answers."""
+
+    def load(self) -> Dataset:
+        """Read, check and return the records."""
 
 
 class DatasetSource(Protocol):

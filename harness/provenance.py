@@ -9,7 +9,11 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from .evidence import DataRecord, Provenance
+import numpy as np
+
+from .dataset_checks import duplicates_across
+from .evidence import DataRecord, Duplicates, Provenance, TrustedFileRecord
+from .trust import Trust
 from .types import Dataset, Split
 
 PACKAGES = (
@@ -34,8 +38,9 @@ _TRAINING_PACKAGES = {
 }
 
 
-def collect(dataset: Dataset, split: Split, seed: int) -> Provenance:
+def collect(dataset: Dataset, split: Split, seed: int, trust: Trust) -> Provenance:
     """Describe this run."""
+    twins = duplicates_across(dataset, split)
     data = DataRecord(
         name=dataset.name,
         sha256=dataset.sha256,
@@ -47,6 +52,8 @@ def collect(dataset: Dataset, split: Split, seed: int) -> Provenance:
         pool=len(split.pool),
         auxiliary=len(split.auxiliary),
         split_sha256=split.sha256,
+        duplicates=Duplicates(repeated=twins.records, across=twins.across),
+        users=None if dataset.units is None else len(np.unique(dataset.units)),
     )
     return Provenance(
         code={"privassay": package_version(), **_git_state()},
@@ -58,6 +65,7 @@ def collect(dataset: Dataset, split: Split, seed: int) -> Provenance:
         },
         seeds={"root": seed},
         data=data,
+        trusted=tuple(TrustedFileRecord(path=file.path, sha256=file.sha256) for file in trust.used),
     )
 
 

@@ -22,9 +22,11 @@ Access = Literal["labels", "probabilities", "gradients"]
 Family = Literal["membership", "inversion", "attribute"]
 Guarantee = Literal["none", "heuristic", "formal"]
 Sampler = Literal["poisson", "shuffled", "fixed_size"]
-Neighbouring = Literal["add_or_remove_one", "zero_out_one"]
+Neighbouring = Literal["add_or_remove_one", "zero_out_one", "replace_one"]
 Accountant = Literal["pld", "rdp", "gaussian"]
-Over = Literal["records", "classes", "models", "models and records", "models and classes"]
+Unit = Literal["record", "user"]
+Answers = Literal["labels", "probabilities"]
+Over = Literal["records", "users", "classes", "models", "models and records", "models and users", "models and classes"]
 
 Selection = Literal["bonferroni", "split"]
 """How the strongest of several attacks answers for having been chosen."""
@@ -44,6 +46,22 @@ def sha256_of(*arrays: NDArray[np.generic]) -> str:
     return digest.hexdigest()
 
 
+@dataclass(frozen=True)
+class ColumnsToFit:
+    """Columns of flat records that each model prepares by statistics of its own members.
+
+    A column that is in neither is used as it is: its range is public.
+
+    Attributes:
+        standardise: numbers of columns that are shifted and scaled to mean 0 and deviation 1.
+        encode: numbers of columns that hold codes of categories, 0, 1, ...; each becomes one column a category that
+            the members have.
+    """
+
+    standardise: tuple[int, ...] = ()
+    encode: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Records of one classification task.
@@ -53,12 +71,18 @@ class Dataset:
         x: float32 (n, *shape), finite, within `bounds`.
         y: int64 (n,), labels 0 .. n_classes - 1.
         n_classes: number of classes, at least 2.
-        bounds: smallest and largest value a feature may take; public knowledge, not measured on the records.
+        bounds: smallest and largest value a feature may take; public knowledge, not measured on the records. Columns of
+            `to_fit` have none.
         public: whether the records may be shown in a report (published data about no one).
         licence: terms under which the records were published.
         sensitive: columns of strings (n,), by name, whose groups the report compares, e.g. sex or region. Neither
             models nor attacks see them, and no result but the rows of groups depends on them, so they are no part of
             the digest.
+        units: int64 (n,), who each record is about, where privacy is owed to users with several records; None where
+            each record stands for itself. No user is on both sides of a split.
+        released_member: int8 (n,), membership in a model that somebody else trained: 1 member, 0 not, -1 never asked
+            about (the attacker's sample of the population); None where the data do not say.
+        to_fit: columns that every model prepares by its own members; None where x is used as it is.
     """
 
     name: str
@@ -69,6 +93,9 @@ class Dataset:
     public: bool
     licence: str
     sensitive: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
+    units: Ints | None = None
+    released_member: NDArray[np.int8] | None = None
+    to_fit: ColumnsToFit | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -80,8 +107,12 @@ class Dataset:
 
     @cached_property
     def sha256(self) -> str:
-        """Digest of everything that results depend on: records, labels, number of classes, bounds."""
-        return sha256_of(self.x, self.y, np.array([self.n_classes, *self.bounds], dtype=np.float64))
+        """Digest of everything that results depend on: records, labels, classes, bounds, users, columns to fit."""
+        arrays: list[NDArray[Any]] = [self.x, self.y, np.array([self.n_classes, *self.bounds], dtype=np.float64)]
+        arrays += [] if self.units is None else [np.array(["units"]), self.units]
+        arrays += [] if self.released_member is None else [np.array(["released_member"]), self.released_member]
+        arrays += [] if self.to_fit is None else [np.array([f"{self.to_fit}"])]
+        return sha256_of(*arrays)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,11 +124,14 @@ class Split:
         auxiliary: int64 (k,), rows that are never members: the attacker's sample of the population.
         member: bool (models, n), `member[m, j]` tells whether model m trained on `pool[j]`. Models 2i and 2i + 1
             are complements, so each record is a member of exactly half of the models.
+        released: whether model 0 is one that somebody else trained. Then models 2i + 1 and 2i + 2 are complements, and
+            it has none.
     """
 
     pool: Ints
     auxiliary: Ints
     member: Bools
+    released: bool = False
 
     @property
     def models(self) -> int:
@@ -110,8 +144,8 @@ class Split:
 
     def references(self, target: int) -> Ints:
         """Models that may serve as references for `target`: all but itself and its complement."""
-        others = np.arange(self.models)
-        return np.asarray(others[others // 2 != target // 2])
+        pairs = (np.arange(self.models) + self.released) // 2
+        return np.flatnonzero(pairs != pairs[target])
 
     @cached_property
     def sha256(self) -> str:
@@ -121,12 +155,24 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """What a training function may see: all records resident, each model taking its rows by index."""
+    """What a training function may see: all records resident, each model taking its rows by index.
+
+    Attributes:
+        x: float32 (n, *shape).
+        y: int64 (n,), labels 0 .. n_classes - 1.
+        n_classes: number of classes.
+        bounds: smallest and largest value a feature may take; public knowledge.
+        public: int64 (k,), rows that are members of no model: data that a defence may use as public, whose labels it
+            shall not read.
+        units: int64 (n,), who each record is about; None where each record stands for itself.
+    """
 
     x: Float32
     y: Ints
     n_classes: int
     bounds: tuple[float, float]
+    public: Ints = field(default_factory=lambda: np.arange(0))
+    units: Ints | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -181,26 +227,43 @@ class DPMechanism:
         max_grad_norm: clipping norm of one record's gradient (L2).
         sampling: observed sampling.
         delta: the delta at which epsilon is stated.
+        unit: whose gradient is clipped: one record's, or the sum of one user's.
+        statement: what the library that trained says of its privacy, in its own words; empty where it says nothing.
     """
 
     noise_multiplier: float
     max_grad_norm: float
     sampling: ObservedSampling
     delta: float
+    unit: Unit = "record"
+    statement: str = ""
 
 
 @dataclass(frozen=True)
 class PrivacyClaim:
-    """A formal (epsilon, delta) statement and all that it rests on. `None` stands for "no claim", never infinity."""
+    """A formal (epsilon, delta) statement and all that it rests on. `None` stands for "no claim", never infinity.
+
+    Attributes:
+        epsilon: at least 0, finite.
+        delta: at least 0 and below 1.
+        unit: what neighbouring data sets differ by.
+        neighbouring: how they differ by it.
+        sampler: how batches were drawn; `none` where the mechanism has no batches.
+        accountant: how epsilon was computed; `closed_form` where a theorem gives it directly.
+        event: the mechanism in words.
+        assumptions: what must be true for it to hold, in words.
+        statement: what the library that trained says of its privacy, in its own words; empty where it says nothing.
+    """
 
     epsilon: float
     delta: float
-    unit: Literal["record", "user"]
+    unit: Unit
     neighbouring: Neighbouring
-    sampler: Sampler
-    accountant: Accountant
+    sampler: Sampler | Literal["none"]
+    accountant: Accountant | Literal["closed_form"]
     event: str
     assumptions: tuple[str, ...]
+    statement: str = ""
 
     def __post_init__(self) -> None:
         if not (0 <= self.epsilon < np.inf and 0 <= self.delta < 1):

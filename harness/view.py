@@ -2,11 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Protocol
+
 import numpy as np
 
-from .errors import PrivassayError
-from .protocols import Defense, Model
+from .errors import NotApplicable, PrivassayError
 from .types import ACCESS_LEVELS, Access, Float32, Float64, Ints, ThreatModel
+
+
+class AnsweringModel(Protocol):
+    """What is asked of a model here."""
+
+    def logits(self, x: Float32) -> Float32:
+        """Raw scores: float32 (n, classes)."""
+
+    def class_gradient(self, x: Float32, labels: Ints) -> Float32:
+        """Gradient of the probability of `labels[i]` at `x[i]`: float32 (n, *shape)."""
+
+
+class Releasing(Protocol):
+    """What stands between a model and its answer."""
+
+    def release(self, probabilities: Float64, rng: np.random.Generator) -> Float64:
+        """Answers float64 (n, classes) from the model's own probabilities (n, classes)."""
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """The mean of several answers to the same question: what an attacker sees who asks again and again.
+
+    Attributes:
+        defense: gives each answer, with randomness of its own.
+        repeats: how many, at least 1.
+    """
+
+    defense: Releasing
+    repeats: int
+
+    def release(self, probabilities: Float64, rng: np.random.Generator) -> Float64:
+        """Mean answers: float64 (n, classes)."""
+        total = self.defense.release(probabilities, rng)
+        for _ in range(self.repeats - 1):
+            total = total + self.defense.release(probabilities, rng)
+        return total / self.repeats if self.repeats > 1 else total
 
 
 class AccessDenied(PrivassayError):
@@ -26,10 +65,10 @@ class TargetView:
 
     def __init__(
         self,
-        model: Model,
-        defense: Defense,
+        model: AnsweringModel,
+        defense: Releasing,
         threat_model: ThreatModel,
-        records: tuple[tuple[int, ...], tuple[float, float], int],
+        records: tuple[tuple[int, ...], tuple[float, float] | None, int],
         budget: int,
         rng: np.random.Generator,
     ) -> None:
@@ -39,7 +78,7 @@ class TargetView:
             model: the target.
             defense: its `release` stands between the model and the answer.
             threat_model: what the attack may use.
-            records: shape and bounds of one record and the number of classes.
+            records: shape and bounds of one record and the number of classes; no bounds where columns have none.
             budget: evaluations of the target allowed in all.
             rng: randomness of the defence, not of the attack.
         """
@@ -48,8 +87,19 @@ class TargetView:
         self._access = threat_model.access
         self._budget = budget
         self._rng = rng
-        self.shape, self.bounds, self.n_classes = records
+        self.shape, self._bounds, self.n_classes = records
         self.queries = 0
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and largest value that a feature may take.
+
+        Raises:
+            NotApplicable: columns have no declared range, so nobody knows where a record may be moved.
+        """
+        if self._bounds is None:
+            raise NotApplicable("columns have no declared range: records cannot be moved or made up")
+        return self._bounds
 
     def predict(self, x: Float32) -> Float64:
         """Deployed probabilities: float64 (n, classes)."""

@@ -57,7 +57,8 @@ def attack(models: int, dtype: str) -> dict[str, object]:
     from ...harness.evaluation import NamedAttack, Setting, run_membership
     from ...harness.events import ignore
     from ...harness.metrics import membership_metrics
-    from ...harness.pool import CandidateSpec, train_pool
+    from ...harness.pool import CandidateSpec
+    from ...harness.training import train_pool
     from ...harness.splits import paired_halves
     from ...harness.stats import Resampling
     from ...harness.store import Store

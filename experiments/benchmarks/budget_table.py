@@ -32,7 +32,8 @@ from ...harness import catalog
 from ...harness.cache import cache_folder
 from ...harness.errors import UsageError
 from ...harness.events import ignore
-from ...harness.pool import CandidateSpec, Pool, train_pool
+from ...harness.pool import CandidateSpec, Pool
+from ...harness.training import train_pool
 from ...harness.roc import Curve, RocOrder
 from ...harness.splits import paired_halves
 from ...harness.store import Store

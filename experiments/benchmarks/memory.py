@@ -23,7 +23,8 @@ from ...defenses.none import NoDefense
 from ...harness import catalog
 from ...harness.evaluation import NamedAttack, Setting, run_membership
 from ...harness.events import ignore
-from ...harness.pool import CandidateSpec, train_pool
+from ...harness.pool import CandidateSpec
+from ...harness.training import train_pool
 from ...harness.splits import paired_halves
 from ...harness.stats import Resampling
 from ...harness.store import Store

@@ -26,7 +26,8 @@ from privassay.harness.config import AuditSection
 from privassay.harness.errors import UsageError
 from privassay.harness.events import StepStarted
 from privassay.harness.evidence import Audit
-from privassay.harness.pool import CandidateSpec, train_pool
+from privassay.harness.pool import CandidateSpec
+from privassay.harness.training import train_pool
 from privassay.harness.types import AuditedEpsilon, Identity, ObservedSampling, PrivacyClaim
 from privassay.tests.support import evidence_example as example
 from privassay.tests.support import small

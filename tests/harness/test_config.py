@@ -29,7 +29,7 @@ def test_bad_override(tmp_path, override):
 BAD = {
     "misspelt key": ({"metrics": {"resample": 100}}, "metrics: unknown key 'resample', did you mean 'resamples'"),
     "misspelt section": ({"atacks": {}}, "unknown key 'atacks', did you mean 'attacks'"),
-    "missing section": ({"models": None}, "key 'models' is missing"),
+    "missing section": ({"models": None}, "models: missing (or name targets"),
     "no attack": ({"attacks": None}, "attacks: none; name some, or set suite: auto"),
     "wrong type": ({"pool__models": "many"}, "pool.models='many': must be a whole number"),
     "percent for fraction": ({"metrics__fprs": [1.0]}, "fractions between 0 and 1"),

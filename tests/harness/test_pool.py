@@ -9,10 +9,10 @@ from privassay.defenses.dp_sgd import DPSGD
 from privassay.harness import catalog
 from privassay.harness.accounting import dp_sgd_claim
 from privassay.harness.events import StepAdvanced, StepFinished, StepStarted, ignore
-from privassay.harness.pool import train_pool
 from privassay.harness.provenance import package_versions, training_packages
 from privassay.harness.splits import paired_halves
 from privassay.harness.store import META, Store
+from privassay.harness.training import train_pool
 from privassay.models.torch_mlp import TorchMLP
 from privassay.tests.support import small
 
@@ -107,7 +107,7 @@ def test_whatever_changes_the_model_changes_the_key(where, change):
 
 def test_another_version_of_a_package_trains_anew(where, monkeypatch):
     train(where)
-    monkeypatch.setattr("privassay.harness.pool.training_packages", lambda framework: {"torch": "0"})
+    monkeypatch.setattr("privassay.harness.training.training_packages", lambda framework: {"torch": "0"})
     assert train(where)[1] == 0
 
 
@@ -169,7 +169,7 @@ def test_models_come_back_as_they_were(where):
 @pytest.mark.parametrize("block", [1, 3])
 def test_blocks_change_neither_keys_nor_models(where, tmp_path, monkeypatch, block):
     whole, _ = train(where)
-    monkeypatch.setattr("privassay.harness.pool.BLOCK", block)
+    monkeypatch.setattr("privassay.harness.training.BLOCK", block)
     parts, found = train(where, store=Store(tmp_path / "other"))
     assert found == 0
     assert parts.keys == whole.keys
@@ -177,19 +177,19 @@ def test_blocks_change_neither_keys_nor_models(where, tmp_path, monkeypatch, blo
 
 
 def test_only_what_is_missing_is_trained_and_counted(where, monkeypatch):
-    monkeypatch.setattr("privassay.harness.pool.BLOCK", 3)
+    monkeypatch.setattr("privassay.harness.training.BLOCK", 3)
     pool, _ = train(where)
     for k in (0, 3):
         where.store.remove("train", pool.keys[k], last_used=float("inf"))
-    kept = [pool._folders[k].stat().st_ino for k in (1, 2)]
+    kept = [pool._models[k].folder.stat().st_ino for k in (1, 2)]
     seen = []
     train_pool(spec(), (where.dataset, where.split), where.store, where.seed, seen.append)
     step = "train mlp/none"
     assert seen == [StepStarted(step, 4, 2), StepAdvanced(step), StepAdvanced(step), StepFinished(step, "")]
-    assert [pool._folders[k].stat().st_ino for k in (1, 2)] == kept
+    assert [pool._models[k].folder.stat().st_ino for k in (1, 2)] == kept
 
 
 def test_entries_say_which_model_they_are(where):
     pool, _ = train(where)
-    about = [json.loads((folder / META).read_text())["about"] for folder in pool._folders]
+    about = [json.loads((folder / META).read_text())["about"] for folder in (model.folder for model in pool._models)]
     assert about == [f"mlp/none model {k}" for k in range(4)]

@@ -7,7 +7,7 @@ import signal
 import time
 
 import pytest
-from privassay.harness import pool as harness_pool
+from privassay.harness import training as harness_training
 from privassay.harness.events import StepAdvanced, StepStarted
 from privassay.harness.store import META, Store, abandoned
 from privassay.harness.store_admin import prune
@@ -21,7 +21,7 @@ LONGEST = 20
 
 @pytest.fixture(autouse=True)
 def _block(monkeypatch):
-    monkeypatch.setattr(harness_pool, "BLOCK", harness_pool.BLOCK)  # put back what `counting.train` sets
+    monkeypatch.setattr(harness_training, "BLOCK", harness_training.BLOCK)  # put back what `counting.train` sets
 
 
 @pytest.fixture(scope="module")

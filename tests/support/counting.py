@@ -8,10 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 from privassay.defenses.none import NoDefense
-from privassay.harness import pool as harness_pool
-from privassay.harness.pool import CandidateSpec, train_pool
+from privassay.harness import training as harness_training
+from privassay.harness.pool import CandidateSpec
 from privassay.harness.splits import paired_halves
 from privassay.harness.store import Store
+from privassay.harness.training import train_pool
 from privassay.harness.types import Dataset, Identity
 
 
@@ -58,7 +59,7 @@ def data(models):
 
 def train(root, log, models, block, observe=lambda event: None):
     """Train the pool in the store at `root`, `block` models at a time."""
-    harness_pool.BLOCK = block
+    harness_training.BLOCK = block
     spec = CandidateSpec(
         "linear", "none", Counting(log), Identity("counting", {}, "0"), NoDefense(), Identity("none", {}, "0")
     )

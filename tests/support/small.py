@@ -7,10 +7,11 @@ from privassay.experiments.digits import Digits
 from privassay.harness import catalog
 from privassay.harness.evaluation import NamedAttack, Setting
 from privassay.harness.events import ignore
-from privassay.harness.pool import CandidateSpec, train_pool
+from privassay.harness.pool import CandidateSpec
 from privassay.harness.splits import paired_halves
 from privassay.harness.stats import Resampling
 from privassay.harness.store import Store
+from privassay.harness.training import train_pool
 from privassay.models.torch_mlp import TorchMLP
 
 RECIPE = TorchMLP(hidden=(32,), epochs=30, batch_size=16)

@@ -1,0 +1,293 @@
+"""A model that somebody else trained, as model 0 of a pool; its references beside it.
+
+It is asked about every record once. Answers are kept in the store in batches, so a run that was stopped, or an endpoint
+that was, goes on from where it stood. What an attack asks beyond that is asked live, and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from .errors import NotApplicable
+from .events import Observer, StepAdvanced, StepFinished, StepStarted
+from .evidence import Origin
+from .pool import CandidateSpec, Pool, PoolModel
+from .protocols import Model, Released, ReleasedModel
+from .store import Store, key_of
+from .training import train_models
+from .types import Access, Dataset, Float32, Float64, Identity, Ints, PrivacyClaim, Split, sha256_of
+from .view import Releasing
+
+STEP = "answers"
+VERSION = 1
+BATCH = 256
+"""Records in an entry of the store; in no key but by the records themselves."""
+
+_SMALLEST = 1e-30  # keeps the logarithm of an answered probability finite
+_OTHER_SIZE = 0.1
+"""Share by which training sets of target and references may differ before the evidence says so."""
+
+
+@dataclass(frozen=True, eq=False)
+class NamedTarget:
+    """A released model as an experiment names it, opened.
+
+    Attributes:
+        id: its name in the experiment.
+        identity: its component.
+        released: what was found.
+        spec: candidate; recipe and defence are those of references that this run trains.
+        trains_references: whether it does.
+    """
+
+    id: str
+    identity: Identity
+    released: Released
+    spec: CandidateSpec
+    trains_references: bool
+
+
+def released_pool(
+    target: NamedTarget, data: tuple[Dataset, Split], store: Store, seed: int, observe: Observer
+) -> ReleasedPool:
+    """Ask the released model about every record that the store has no answer for, train or read its references.
+
+    Raises:
+        InfrastructureError: the model does not answer, or the disk failed; what was answered is kept.
+        UsageError: an answer is none.
+    """
+    dataset, split = data
+    recorded = Recorded.of(target, dataset, store, observe)
+    models: list[PoolModel] = [recorded]
+    if target.trains_references:
+        others = replace(split, member=split.member[1:], released=False)
+        models += train_models(replace(target.spec, defense_name="references"), (dataset, others), store, seed, observe)
+    else:
+        models += [
+            Given(target, log_probabilities(reference.probabilities)) for reference in target.released.references
+        ]
+    return ReleasedPool(target.spec, data, models, seed, recorded)
+
+
+class ReleasedPool(Pool):
+    """A pool whose model 0 is a released one."""
+
+    def __init__(
+        self,
+        spec: CandidateSpec,
+        data: tuple[Dataset, Split],
+        models: Sequence[PoolModel],
+        seed: int,
+        recorded: Recorded,
+    ) -> None:
+        """Bring together; `recorded` is the first of `models`."""
+        super().__init__(spec, data, models, seed)
+        self._recorded = recorded
+        self._split = data[1]
+
+    def origin(self) -> Origin:
+        """Where the released model came from and how it was asked, up to now."""
+        recorded, released = self._recorded, self._recorded.target.released
+        return Origin(
+            component=recorded.target.identity.component,
+            source=released.source,
+            sha256=released.sha256,
+            answers=released.model.answers,
+            references=_references_words(recorded.target, self._split),
+            queries=recorded.asked + recorded.live.asked,
+            kept_answers=recorded.kept,
+            notes=(*released.notes, *_size_note(recorded.target, self._split)),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Answers that came with a released model, its own reference models': a `PoolModel`."""
+
+    target: NamedTarget
+    answers: Float32
+
+    @property
+    def key(self) -> str:
+        """Digest of the answers."""
+        return sha256_of(self.answers)
+
+    @property
+    def access(self) -> Access:
+        """Answers only."""
+        return "probabilities"
+
+    @property
+    def defense(self) -> Releasing:
+        """None: the answers are what was released."""
+        return _AsReleased()
+
+    def logits(self) -> Float32:
+        """Logarithms of the answers: float32 (records, classes)."""
+        return self.answers
+
+    def load(self) -> Model:
+        """Refuse: there is no model, only its answers.
+
+        Raises:
+            NotApplicable: always.
+        """
+        raise NotApplicable("only recorded answers are there, no model that could be asked")
+
+    def mechanism(self) -> None:
+        """Nothing is known about its training."""
+
+
+@dataclass(eq=False)
+class Recorded:
+    """The released model with its answers on every record: a `PoolModel`.
+
+    Attributes:
+        target: the model.
+        answers: float32 (records, classes), logarithms of its answers.
+        asked: queries that this run made for them.
+        kept: answers that an earlier run had kept.
+        dataset: the records.
+    """
+
+    target: NamedTarget
+    answers: Float32
+    asked: int
+    kept: int
+    dataset: Dataset = field(repr=False)
+
+    @classmethod
+    def of(cls, target: NamedTarget, dataset: Dataset, store: Store, observe: Observer) -> Recorded:
+        """Ask about every record that the store has no answer for."""
+        batches = [np.arange(start, min(start + BATCH, len(dataset))) for start in range(0, len(dataset), BATCH)]
+        keys = {_key(target, dataset, rows): rows for rows in batches}
+        missing = [key for key in keys if store.find(STEP, key) is None]
+        step, asked = f"ask {target.spec.id}", 0
+        observe(StepStarted(step, len(keys), len(keys) - len(missing)))
+        for key in store.in_turn(STEP, missing, step, observe):
+            if store.find(STEP, key) is None:  # else another process was first
+                answers = target.released.model.predict(dataset.x[keys[key]])
+                with store.entry(STEP, key, f"{target.spec.id}: answers") as folder:
+                    np.save(folder / "answers.npy", log_probabilities(answers), allow_pickle=False)
+                asked += len(answers)
+            observe(StepAdvanced(step))
+        observe(StepFinished(step, ""))
+        parts = [np.load(store.root / STEP / key / "answers.npy", allow_pickle=False) for key in keys]
+        return cls(target, np.concatenate(parts), asked, len(dataset) - asked, dataset)
+
+    @property
+    def key(self) -> str:
+        """Digest of the answers: whatever they came from, results depend on nothing else."""
+        return key_of(STEP, VERSION, {"target": asdict(self.target.identity), "answers": sha256_of(self.answers)})
+
+    @property
+    def access(self) -> Access:
+        """Labels or probabilities."""
+        return self.target.released.model.answers
+
+    @property
+    def defense(self) -> Releasing:
+        """None: whatever defends it stands before its answers already."""
+        return _AsReleased()
+
+    def logits(self) -> Float32:
+        """Logarithms of the answers: float32 (records, classes)."""
+        return self.answers
+
+    @cached_property
+    def live(self) -> Live:
+        """The model itself, to be asked about other records."""
+        return Live(self.target.released.model, self.dataset, self.answers)
+
+    def load(self) -> Model:
+        """The model itself."""
+        return self.live
+
+    def mechanism(self) -> PrivacyClaim | None:
+        """Nothing is known about its training."""
+        return None
+
+
+class Live:
+    """A released model: records of the data set are answered from what was recorded, others are asked about now."""
+
+    def __init__(self, model: ReleasedModel, dataset: Dataset, answers: Float32) -> None:
+        """Wrap `model`, whose answers on the records of `dataset` are `answers` (records, classes)."""
+        self._model = model
+        self._answers = answers
+        self._row = {record.tobytes(): row for row, record in enumerate(dataset.x)}
+        self.asked = 0
+
+    def logits(self, x: Float32) -> Float32:
+        """Logarithms of the answers: float32 (n, classes)."""
+        rows = [self._row.get(record.tobytes()) for record in x]
+        found = np.empty((len(x), self._answers.shape[1]), dtype=np.float32)
+        known = np.array([row is not None for row in rows])
+        found[known] = self._answers[[row for row in rows if row is not None]]
+        if not known.all():
+            self.asked += int((~known).sum())
+            found[~known] = log_probabilities(self._model.predict(x[~known]))
+        return found
+
+    def class_gradient(self, x: Float32, labels: Ints) -> Float32:  # noqa: ARG002 - refuses every input
+        """Refuse: answers have no gradients.
+
+        Raises:
+            NotApplicable: always.
+        """
+        raise NotApplicable("a released model gives answers, no gradients")
+
+    def save(self, folder: Path) -> None:
+        """Write nothing: the model is its owner's."""
+
+
+class _AsReleased:
+    """No defence of ours before the answers of a released model."""
+
+    def release(self, probabilities: Float64, rng: np.random.Generator) -> Float64:  # noqa: ARG002
+        """The answers as they are."""
+        return probabilities
+
+
+def log_probabilities(probabilities: Float64) -> Float32:
+    """Logarithms of answered probabilities, finite: float32 (n, classes)."""
+    return np.asarray(np.log(np.maximum(probabilities, _SMALLEST)), dtype=np.float32)
+
+
+def _key(target: NamedTarget, dataset: Dataset, rows: Ints) -> str:
+    return key_of(
+        STEP,
+        VERSION,
+        {
+            "target": asdict(target.identity),
+            "source": [target.released.source, target.released.sha256],
+            "records": sha256_of(dataset.x[rows]),
+        },
+    )
+
+
+def _references_words(target: NamedTarget, split: Split) -> str:
+    count = split.models - 1
+    if not count:
+        return "none"
+    if not target.trains_references:
+        return f"{count} whose answers came with the model"
+    spec = target.spec
+    return f"{count} trained by this run: {spec.recipe_identity.component} behind {spec.defense_identity.component}"
+
+
+def _size_note(target: NamedTarget, split: Split) -> Iterator[str]:
+    """A line where references train on another number of records than the target did."""
+    members = int(split.member[0].sum())
+    trained_on = target.released.training_records or members
+    sizes = split.member[1:].sum(axis=1)
+    if len(sizes) and abs(sizes.mean() - trained_on) > _OTHER_SIZE * trained_on:
+        yield (
+            f"references train on {sizes.mean():.0f} records, the released model on {trained_on}: they imitate it less "
+            "well, so a low result says less"
+        )

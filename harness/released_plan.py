@@ -1,0 +1,105 @@
+"""The part of a plan about models that somebody else trained: opened, checked, with the records to ask about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from . import config
+from .builder import Builder
+from .errors import UsageError
+from .pool import CandidateSpec
+from .protocols import RecordedReference, Released, TargetWithData
+from .released import NamedTarget
+from .splits import released_split, subset
+from .trust import Trust
+from .types import Dataset, Identity, Ints, Split
+
+Sources = Mapping[str, tuple[Any, Identity]]
+
+
+@dataclass(frozen=True, eq=False)
+class ReleasedPlan:
+    """Released models and what they are asked about.
+
+    Attributes:
+        targets: each model, opened, in order.
+        dataset: the records that somebody is asked about.
+        split: who trained on them.
+    """
+
+    targets: tuple[NamedTarget, ...]
+    dataset: Dataset
+    split: Split
+
+
+def released_plan(settings: config.ExperimentConfig, build: Builder, trust: Trust) -> ReleasedPlan:
+    """Open every released model of an experiment, and choose the records.
+
+    Raises:
+        UsageError: anything wrong, in one line.
+        InfrastructureError: a model does not answer.
+    """
+    sources = {name: build("targets", name, section) for name, section in settings.targets.items()}
+    whole = build.dataset(*_loader(settings, sources, build))
+    opened = {name: _opened(name, source, whole, trust, build) for name, (source, _) in sources.items()}
+    given = next(iter(opened.values())).references
+    if given and (settings.reference is not None or len(opened) > 1):
+        raise UsageError(f"{build.source}: targets: answers of references came with one: it must stand alone")
+    trained = 0 if settings.reference is None else settings.pool.models
+    try:
+        rows, split = released_split(whole, trained, settings.pool.records, settings.seed)
+    except UsageError as error:
+        raise UsageError(f"{build.source}: {error}") from error
+    if given:
+        split = replace(split, member=np.vstack([split.member, *(r.member[rows][split.pool][None] for r in given)]))
+        opened = {name: replace(released, references=_parts(given, rows)) for name, released in opened.items()}
+    spec = _references(settings, build)
+    targets = tuple(
+        NamedTarget(name, sources[name][1], released, replace(spec, model=name), settings.reference is not None)
+        for name, released in opened.items()
+    )
+    return ReleasedPlan(targets, subset(whole, rows), split)
+
+
+def _loader(settings: config.ExperimentConfig, sources: Sources, build: Builder) -> tuple[Any, str]:
+    """What loads the records, and the key that it stands under."""
+    bringing = [name for name, (source, _) in sources.items() if isinstance(source, TargetWithData)]
+    if settings.data is not None:
+        if bringing:
+            raise UsageError(f"{build.source}: data: targets.{bringing[0]} brings its own records; remove one of them")
+        return build("datasets", "data", settings.data)[0], "data"
+    if not bringing:
+        raise UsageError(f"{build.source}: data: missing: the records to ask about, with a column for membership")
+    if len(sources) > 1:
+        raise UsageError(f"{build.source}: targets.{bringing[0]} brings its own records: it must stand alone")
+    return sources[bringing[0]][0], f"targets.{bringing[0]}"
+
+
+def _opened(name: str, source: Any, dataset: Dataset, trust: Trust, build: Builder) -> Released:
+    try:
+        released: Released = source.open(dataset, trust)
+    except UsageError as error:
+        raise UsageError(f"{build.source}: targets.{name}: {error}") from error
+    return released
+
+
+def _parts(given: tuple[RecordedReference, ...], rows: Ints) -> tuple[RecordedReference, ...]:
+    return tuple(RecordedReference(r.name, r.probabilities[rows], r.member[rows]) for r in given)
+
+
+def _references(settings: config.ExperimentConfig, build: Builder) -> CandidateSpec:
+    """What references are trained by; a forest, which nothing trains, where the experiment names none."""
+    if settings.reference is None:
+        recipe = build("models", "reference", {"component": "sklearn_random_forest"})
+        return CandidateSpec("", config.RELEASED, *recipe, *build("defenses", "none", {}))
+    model, _, defense = settings.reference.partition("/")
+    return CandidateSpec(
+        "",
+        config.RELEASED,
+        *build("models", model, settings.models[model]),
+        *build("defenses", defense, settings.defenses[defense]),
+    )

@@ -1,0 +1,190 @@
+"""Models that somebody else trained: asked once, kept, attacked with and without references."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import yaml
+from privassay.harness import pipeline, plan
+from privassay.harness.cli import main
+from privassay.harness.errors import InfrastructureError, UsageError
+from privassay.harness.events import ignore
+from privassay.harness.protocols import Released
+from privassay.harness.released import BATCH, NamedTarget, released_pool
+from privassay.harness.splits import released_split, subset
+from privassay.harness.store import Store
+from privassay.harness.types import Identity
+from privassay.tests.support import released, small
+
+METRICS = {"fprs": [0.1], "resamples": 100}
+USER_CODE = '''
+import joblib
+from pathlib import Path
+
+def opened():
+    forest = joblib.load(Path(__file__).with_name("forest.joblib"))
+    return lambda x: forest.predict_proba(x)
+'''  # fmt: skip
+
+
+def experiment(folder, **sections):
+    path = folder / "released.yaml"
+    content = {"name": "released", "metrics": METRICS, **sections}
+    content.setdefault("evaluation_classifier", {"component": "sklearn_random_forest", "n_estimators": 10})
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def ran(path, **options):
+    return pipeline.run(plan.make(path, **options), path.parent, ignore)
+
+
+def results(evidence):
+    return {attack.id: attack for attack in evidence.candidates[0].attacks}
+
+
+def test_a_table_of_answers_is_attacked_without_references(tmp_path):
+    released.write_predictions(tmp_path)
+    attacks = {"loss": {}, "art_rule_based": {}, "art_boundary": {"max_records": 20}, "art_miface": {}}
+    path = experiment(
+        tmp_path, targets={"forest": {"component": "predictions", "path": "predictions.csv"}}, attacks=attacks
+    )
+    evidence = ran(path)
+    found = results(evidence)
+    assert found["loss"].status == "ok"
+    assert found["loss"].metrics["auc"].low > 0.7  # a forest knows its own records
+    assert (found["art_boundary"].status, found["art_miface"].status) == ("not_run", "not_run")
+    assert "only the recorded records" in found["art_boundary"].reason
+    assert found["art_miface"].reason == "needs gradients, the released model answers with probabilities"
+    candidate = evidence.candidates[0]
+    assert candidate.id == "forest/released"
+    assert candidate.claim is None
+    assert candidate.origin.source == "predictions.csv"
+    assert candidate.origin.references == "none"
+    assert candidate.origin.queries == 600
+    assert [control.status for control in evidence.controls] == ["passed"] * 3
+    assert evidence.provenance.data.pool == 540  # 300 members, 300 outsiders less a fifth
+
+
+def test_reference_answers_in_files_bring_reference_attacks(tmp_path):
+    released.write_predictions(tmp_path, references=4)
+    target = {"component": "predictions", "path": "predictions.csv", "references": "references"}
+    evidence = ran(experiment(tmp_path, targets={"forest": target}, suite="auto"))
+    found = results(evidence)
+    assert {"lira", "rmia", "stacked"} <= set(found)
+    assert found["lira"].threat_model.reference_models == 4
+    assert found["lira"].metrics["auc"].low > 0.7
+    assert evidence.candidates[0].origin.references == "4 whose answers came with the model"
+    assert evidence.experiment["pool"]["models"] == 4
+    assert [control.status for control in evidence.controls] == ["passed"] * 3
+
+
+def test_a_users_function_with_references_trained_by_a_recipe(tmp_path):
+    import joblib
+
+    forest = released.write_table(tmp_path, extra=100)
+    joblib.dump(forest, tmp_path / "forest.joblib")
+    (tmp_path / "my_model.py").write_text(USER_CODE)
+    path = experiment(
+        tmp_path,
+        data={"component": "table", "path": "records.csv", "target": "label", "member": "member",
+              "ranges": {f"f{i}": [0, 1] for i in range(64)}},
+        targets={"forest": {"component": "python", "predict": "my_model:opened", "training_records": 300}},
+        models={"forest": {"component": "sklearn_random_forest", "n_estimators": 20}},
+        defenses={"none": {}},
+        reference="forest/none",
+        pool={"models": 4},
+        attacks={"lira": {}, "loss": {}},
+    )  # fmt: skip
+    evidence = ran(path)
+    origin = evidence.candidates[0].origin
+    assert origin.references == "4 trained by this run: sklearn_random_forest behind none"
+    assert origin.queries == 600
+    assert results(evidence)["lira"].metrics["auc"].low > 0.7
+    again = ran(path)
+    assert (again.candidates[0].origin.queries, again.candidates[0].origin.kept_answers) == (0, 600)
+    assert again.candidates[0].attacks == evidence.candidates[0].attacks
+
+
+def test_labels_only_targets_say_so(tmp_path):
+    import pandas as pd
+
+    released.write_predictions(tmp_path)
+    table = pd.read_csv(tmp_path / "predictions.csv")
+    answers = table[[f"p_{c}" for c in range(10)]].to_numpy().argmax(axis=1)
+    table[["label", "member"]].assign(said=answers).to_csv(tmp_path / "labels.csv", index=False)
+    target = {"component": "predictions", "path": "labels.csv", "answers": "labels", "outputs": "said"}
+    evidence = ran(experiment(tmp_path, targets={"forest": target}, attacks={"loss": {}, "art_rule_based": {}}))
+    found = results(evidence)
+    assert found["loss"].reason == "needs probabilities, the released model answers with labels"
+    assert found["art_rule_based"].status == "ok"
+    assert evidence.candidates[0].origin.answers == "labels"
+
+
+class Failing:
+    """Answers one-hot with the label that it was told, until it has answered `reach` records."""
+
+    answers = "probabilities"
+
+    def __init__(self, dataset, reach):
+        self.table = {x.tobytes(): y for x, y in zip(dataset.x, dataset.y, strict=True)}
+        self.left = reach
+
+    def predict(self, x):
+        self.left -= len(x)
+        if self.left < 0:
+            raise InfrastructureError("http://host/invocations: no answer")
+        return np.eye(10)[[self.table[record.tobytes()] for record in x]] * 0.9 + 0.01
+
+
+def test_a_stopped_endpoint_leaves_what_it_answered(tmp_path):
+    truth = np.zeros(len(small.Digits().load()), np.int8)
+    truth[:900] = 1
+    dataset = dataclasses.replace(small.Digits().load(), released_member=truth)
+    rows, split = released_split(dataset, 0, None, seed=0)
+    data = (subset(dataset, rows), split)
+    spec = dataclasses.replace(small.spec(), model="api", defense_name="released")
+
+    def target(reach):
+        model = Released(Failing(data[0], reach), "http://host/invocations", "")
+        return NamedTarget("api", Identity("endpoint", {}, "0"), model, spec, trains_references=False)
+
+    store = Store(tmp_path)
+    with pytest.raises(InfrastructureError, match="no answer"):
+        released_pool(target(3 * BATCH + 10), data, store, 0, ignore)
+    pool = released_pool(target(len(rows)), data, store, 0, ignore)
+    assert pool.origin().queries == len(rows) - 3 * BATCH
+    assert pool.origin().kept_answers == 3 * BATCH
+    assert (pool.released(0).argmax(axis=1) == data[0].y[split.pool]).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"reference": "mlp/none"}, "reference: 'mlp/none' is not MODEL/DEFENSE of this file"),
+        ({"data": {"component": "digits"}}, "data: targets.forest brings its own records"),
+        ({"candidates": ["a/b"]}, "candidates: not with targets"),
+        ({"models": {"torch_mlp": {}}}, "reference: missing: which MODEL/DEFENSE"),
+        ({"attacks": {"lira": {}}}, "attacks.lira: needs 4 reference models, there are 0"),
+        ({"attacks": {"loss": {"repeats": 0}}}, "attacks.loss: repeats=0: must be a whole number from 1"),
+    ],
+)
+def test_each_mistake_is_one_line(tmp_path, changes, words):
+    released.write_predictions(tmp_path)
+    sections = {"targets": {"forest": {"component": "predictions", "path": "predictions.csv"}}, "attacks": {"loss": {}}}
+    with pytest.raises(UsageError) as error:
+        plan.make(experiment(tmp_path, **{**sections, **changes}))
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_reports_and_exit_code_of_the_command(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    released.write_predictions(tmp_path)
+    path = experiment(
+        tmp_path, targets={"forest": {"component": "predictions", "path": "predictions.csv"}}, attacks={"loss": {}}
+    )
+    assert main(["run", str(path), "--out", "out", "--json", "--tracking-uri", "sqlite:///m.db"]) == 0
+    assert json.loads(capsys.readouterr().out)["exit_code"] == 0
+    assert "forest" in (tmp_path / "out" / "report.html").read_text()
