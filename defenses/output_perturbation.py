@@ -10,15 +10,17 @@ import numpy as np
 from ..harness.checks import non_negative
 from ..harness.types import Float64, Guarantee
 from ._plain import PlainTraining
+from .gaussian_noise import with_gaussian_noise
+from .rounded import Rounded
 
 
 @dataclass(frozen=True)
 class OutputPerturbation(PlainTraining):
-    """Gaussian noise on the posteriors, then rounding: ART's `GaussianNoise` and `Rounded`, chained.
+    """Gaussian noise on the posteriors, then rounding: the noise of `GaussianNoise`, then `Rounded`.
 
     A heuristic: the weights are those of plain training, averaging repeated answers removes the noise, and no
-    epsilon follows. Deviation from ART: the rounded row is renormalised, so that every answer is a
-    distribution, and a row that rounds to zero becomes uniform.
+    epsilon is stated. The predicted class may change. Deviation from ART's post-processors, chained: the row is
+    normalised once, after rounding, and a row that rounds to zeros becomes uniform.
 
     Attributes:
         noise_scale: standard deviation of the noise added to each probability, at least 0.
@@ -35,7 +37,4 @@ class OutputPerturbation(PlainTraining):
 
     def release(self, probabilities: Float64, rng: np.random.Generator) -> Float64:
         """Answer with perturbed probabilities: float64 (n, classes), each row at least 0 with sum 1."""
-        noisy = probabilities + rng.normal(0.0, self.noise_scale, probabilities.shape)
-        kept = np.round(np.maximum(noisy, 0.0), self.decimals)
-        kept[kept.sum(axis=1) == 0] = 1.0
-        return np.asarray(kept / kept.sum(axis=1, keepdims=True))
+        return Rounded(self.decimals).release(with_gaussian_noise(probabilities, self.noise_scale, rng), rng)

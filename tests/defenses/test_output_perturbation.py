@@ -32,6 +32,15 @@ def test_without_noise_it_is_arts_rounding_renormalised(answers):
     np.testing.assert_allclose(released(OutputPerturbation(0.0, 2), answers), expected)
 
 
+@pytest.mark.parametrize(("scale", "decimals"), [(0.05, 1), (0.3, 2), (0.5, 0), (0.0, 1)])
+def test_it_is_noise_cut_off_rounded_and_then_normalised_once(answers, scale, decimals):
+    noisy = answers + np.random.default_rng(1).normal(0.0, scale, answers.shape)
+    kept = np.round(np.maximum(noisy, 0.0), decimals)
+    kept[kept.sum(axis=1) == 0] = 1.0
+    expected = kept / kept.sum(axis=1, keepdims=True)
+    np.testing.assert_array_equal(released(OutputPerturbation(scale, decimals), answers), expected)
+
+
 def test_a_row_that_rounds_to_zero_becomes_uniform():
     out = released(OutputPerturbation(0.0, 0), np.array([[0.4, 0.3, 0.3], [0.9, 0.1, 0.0]]))
     np.testing.assert_allclose(out, [[1 / 3, 1 / 3, 1 / 3], [1.0, 0.0, 0.0]])
