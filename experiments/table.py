@@ -1,0 +1,235 @@
+"""A table of the user's own, CSV, Parquet or NPZ, with a declared schema."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..harness.checks import one_of, require
+from ..harness.errors import UsageError
+from ..harness.types import Bools, Dataset, Ints
+from ._table_encoding import codes
+from ._table_features import UNKNOWN, Missing, Schema, features
+from ._table_files import SUFFIXES, Columns, read
+
+_FLAGS = {"1": 1, "true": 1, "yes": 1, "0": 0, "false": 0, "no": 0, "": -1, "-1": -1}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Records of a CSV, Parquet or NPZ file, in the order of the file.
+
+    A column with a declared range or declared values is transformed by them alone: numbers are scaled to [0, 1] and
+    clipped there, categories become one feature a value. Declare what is publicly known, not what was measured on the
+    records. Every other column is prepared by each model from its own members (`Dataset.to_fit`): numbers are
+    standardised, categories become one feature a category that the members have. Features keep the order of
+    `features`. A number is kept as float32, which is exact for whole numbers up to 16,777,216.
+
+    CSV: commas, UTF-8, a header line, cells may be quoted. NPZ: arrays of one dimension stand for columns, and the
+    features are one array of numbers (n, *shape), `x` or the one that `features` names; `ranges` gives its one range.
+
+    Attributes:
+        path: the file; .csv, .parquet or .npz.
+        target: column of the classes. They are numbered in the order of its declared values, else sorted.
+        features: columns that are features; by default all that no other field but `categorical`, `ranges` and
+            `values` names.
+        categorical: columns of categories without declared values.
+        ranges: declared smallest and largest value of numeric columns.
+        values: declared categories of columns, all that may occur.
+        sensitive: columns whose groups the report compares; features only if `features` names them. A missing cell
+            belongs to the group `?`.
+        record_id: column of names of records, no two alike.
+        user_id: column that says who a record is about.
+        member: column that says whether somebody else's model trained on the record: 1, true, yes; 0, false, no;
+            empty or -1 for records of the population that it was never asked about.
+        positive: the value of a binary target that becomes class 1.
+        missing: what is done about cells that are empty, `?` or null. `refuse`: nothing may be missing. `drop`:
+            records with a missing target or feature are left out. `category`: in columns of categories `?` is one
+            more category, and numbers may not be missing.
+        name: name of the data set; by default the file's.
+        licence: terms under which the records may be used.
+        public: whether records may be shown in a report.
+    """
+
+    path: Path
+    target: str
+    features: tuple[str, ...] | None = None
+    categorical: tuple[str, ...] = ()
+    ranges: Mapping[str, tuple[float, float]] | None = None
+    values: Mapping[str, tuple[str, ...]] | None = None
+    sensitive: tuple[str, ...] = ()
+    record_id: str | None = None
+    user_id: str | None = None
+    member: str | None = None
+    positive: str | None = None
+    missing: Missing = "refuse"
+    name: str | None = None
+    licence: str = "not stated"
+    public: bool = False
+
+    def __post_init__(self) -> None:
+        suffix = self.path.suffix.lower()
+        require(suffix in SUFFIXES, "path", str(self.path), f"a file in {', '.join(SUFFIXES)}")
+        one_of(get_args(Missing), missing=self.missing)
+        if suffix == ".npz" and self.features is not None:
+            require(len(self.features) == 1, "features", self.features, "the name of one array in an NPZ file")
+        for column, (low, high) in (self.ranges or {}).items():
+            allowed = "two finite numbers, the smaller one first"
+            require(math.isfinite(low) and math.isfinite(high) and low < high, f"ranges.{column}", (low, high), allowed)
+            categories = column in self.categorical or column in (self.values or {})
+            require(not categories, f"ranges.{column}", (low, high), "left out: the column holds categories")
+        for column, listed in (self.values or {}).items():
+            distinct = bool(listed) and len(set(listed)) == len(listed)
+            require(distinct, f"values.{column}", listed, "different values, at least one")
+        others = {self.target, self.record_id, self.user_id, self.member}
+        for column in self.features or ():
+            require(column not in others, "features", column, "a column that is not target, id or membership flag")
+
+    def load(self) -> Dataset:
+        """Read, check and return the records.
+
+        Returns:
+            x float32 (n, width) or (n, *shape), bounds (0, 1) for the columns that are not in `to_fit`.
+
+        Raises:
+            UsageError: no such file or column, a cell that is not what the schema says, repeated or missing ids, one
+                class only, a constant membership flag.
+        """
+        columns = self._read()
+        targets = columns.texts(self.target)
+        made = features(columns, self._schema(columns), self._labelled(targets))
+        kept = made.kept
+        if not kept.any():
+            raise UsageError(f"{self.path}: every row has a missing cell: none stays")
+        y, n_classes = self._classes(targets, kept)
+        if self.record_id is not None:
+            _ids(columns, self.record_id, kept)
+        return Dataset(
+            name=self.name or self.path.stem,
+            x=made.x,
+            y=y,
+            n_classes=n_classes,
+            bounds=(0.0, 1.0),
+            public=self.public,
+            licence=self.licence,
+            sensitive={name: _groups(columns.texts(name)[kept]) for name in self.sensitive},
+            units=None if self.user_id is None else _units(columns, self.user_id, kept),
+            released_member=None if self.member is None else _flags(columns, self.member, kept),
+            to_fit=made.to_fit,
+        )
+
+    def _read(self) -> Columns:
+        """The table, with every name that the schema mentions."""
+        lists = {"categorical": self.categorical, "values": tuple(self.values or ()), "sensitive": self.sensitive}
+        single = {field: getattr(self, field) for field in ("target", "record_id", "user_id", "member")}
+        named = lists | {field: (name,) for field, name in single.items() if name is not None}
+        matrix = self.features[0] if self.features else "x"
+        columns = read(self.path, {name for names in named.values() for name in names}, matrix)
+        if columns.matrix is None:
+            named |= {"features": self.features or (), "ranges": tuple(self.ranges or ())}
+        for field, names in named.items():
+            for name in names:
+                columns.require(name, field)
+        return columns
+
+    def _schema(self, columns: Columns) -> Schema:
+        others = {self.target, self.record_id, self.user_id, self.member, *self.sensitive}
+        chosen = self.features or tuple(name for name in columns.names if name not in others)
+        if columns.matrix is not None:
+            chosen = self.features or ("x",)
+        if not chosen:
+            raise UsageError(f"{self.path}: no column is left for features")
+        return Schema(chosen, self.categorical, self.ranges or {}, self.values or {}, self.missing)
+
+    def _labelled(self, targets: NDArray[np.str_]) -> Bools:
+        """Rows that stay as far as the target goes."""
+        present = np.asarray(targets != "")
+        if self.missing != "drop" and not present.all():
+            row = int((~present).argmax())
+            raise UsageError(
+                f"{self.path}: target {self.target!r}, row {row + 1}: the label is missing, as are "
+                f"{int((~present).sum()) - 1} more; fill them in, or set missing to drop"
+            )
+        return present
+
+    def _classes(self, targets: NDArray[np.str_], kept: Bools) -> tuple[Ints, int]:
+        """Labels and the number of classes."""
+        where = f"{self.path}: target {self.target!r}"
+        labels = targets[kept]
+        found = sorted({str(label) for label in labels}, key=_order)
+        classes = list((self.values or {}).get(self.target, found))
+        if len(found) < 2:
+            raise UsageError(f"{where}: every label is {found[0]!r}; at least two classes are needed")
+        if len(found) > max(2, len(labels) / 2):
+            raise UsageError(f"{where}: {len(found)} different labels in {len(labels)} records: must be classes")
+        if self.positive is not None:
+            if len(classes) != 2 or self.positive not in classes:
+                raise UsageError(f"{where}: positive={self.positive!r}: must be one of two classes, not {classes[:20]}")
+            classes.sort(key=lambda label: label == self.positive)
+        y = codes(labels, classes)
+        if (y < 0).any():
+            row = int(np.flatnonzero(kept)[(y < 0).argmax()])
+            raise UsageError(
+                f"{where}, row {row + 1}: {str(targets[row])!r} is none of the declared values ({', '.join(classes)})"
+            )
+        return y, len(classes)
+
+
+def _order(label: str) -> tuple[bool, float, str]:
+    """Numbers by their value, before other texts by theirs."""
+    try:
+        return False, float(label), label
+    except ValueError:
+        return True, 0.0, label
+
+
+def _groups(texts: NDArray[np.str_]) -> NDArray[np.str_]:
+    return np.where(texts == "", UNKNOWN, texts).astype(np.str_)
+
+
+def _present(columns: Columns, name: str, kept: Bools) -> NDArray[np.str_]:
+    """Ids of the rows that stay, none of which is missing."""
+    texts = columns.texts(name)
+    absent = kept & (texts == "")
+    if absent.any():
+        raise UsageError(f"{columns.source}: column {name!r}, row {int(absent.argmax()) + 1}: the id is missing")
+    return np.asarray(texts[kept])
+
+
+def _ids(columns: Columns, name: str, kept: Bools) -> None:
+    texts = _present(columns, name, kept)
+    _, first, inverse = np.unique(texts, return_index=True, return_inverse=True)
+    again = first[inverse] != np.arange(len(texts))
+    if again.any():
+        here = int(again.argmax())
+        rows = np.flatnonzero(kept)[[int(first[inverse[here]]), here]] + 1
+        raise UsageError(
+            f"{columns.source}: column {name!r}: the id {str(texts[here])!r} repeats in rows {rows[0]} and {rows[1]}"
+        )
+
+
+def _units(columns: Columns, name: str, kept: Bools) -> Ints:
+    return np.unique(_present(columns, name, kept), return_inverse=True)[1].astype(np.int64).reshape(-1)
+
+
+def _flags(columns: Columns, name: str, kept: Bools) -> NDArray[np.int8]:
+    texts = columns.texts(name)
+    flags = [_FLAGS.get(str(text).lower().removesuffix(".0")) for text in texts]
+    if None in flags:
+        row = flags.index(None)
+        raise UsageError(
+            f"{columns.source}: column {name!r}, row {row + 1}: {str(texts[row])!r}: must be 1, true or yes for a "
+            "member, 0, false or no for a non-member, empty or -1 for a record that was never asked about"
+        )
+    member = np.array(flags, dtype=np.int8)[kept]
+    present = set(member.tolist()) - {-1}
+    if present != {0, 1}:
+        found = f"every flag is {present.pop()}" if present else "every flag is missing"
+        raise UsageError(f"{columns.source}: column {name!r}: {found}; members and non-members are needed")
+    return member
