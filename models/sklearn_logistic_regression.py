@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from ..harness.checks import positive
-from ..harness.types import Float32, Ints, TrainingData
-from ._processes import fit_in_order
-from ._sklearn import SklearnModel, fitted, load_estimator
+from ..harness.types import Float32, Float64, Ints
+from ._sklearn import SklearnModel, SklearnRecipe
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
 
 
 class LogisticRegressionModel(SklearnModel):
-    """A fitted logistic regression, the one model of this framework with input gradients."""
+    """A fitted logistic regression."""
 
     def class_gradient(self, x: Float32, labels: Ints) -> Float32:
         """Gradient of the probability of `labels[i]` at `x[i]`: float32 (n, *shape).
@@ -39,8 +36,8 @@ class LogisticRegressionModel(SklearnModel):
 
 
 @dataclass(frozen=True)
-class SklearnLogisticRegression:
-    """Logistic regression fitted by L-BFGS.
+class SklearnLogisticRegression(SklearnRecipe):
+    """Logistic regression fitted by L-BFGS, which draws nothing: the seed changes nothing.
 
     Attributes:
         C: inverse strength of the L2 penalty, > 0; the default is weak enough to fit small halves perfectly.
@@ -50,7 +47,7 @@ class SklearnLogisticRegression:
     C: float = 1000.0
     max_iter: int = 200
 
-    framework: ClassVar[str] = "sklearn"
+    model: ClassVar[type[SklearnModel]] = LogisticRegressionModel
 
     def __post_init__(self) -> None:
         positive(C=self.C, max_iter=self.max_iter)
@@ -61,35 +58,16 @@ class SklearnLogisticRegression:
 
         return LogisticRegression(C=self.C, max_iter=self.max_iter, random_state=seed)
 
-    def fit(self, data: TrainingData, rows: Ints, seed: int) -> LogisticRegressionModel:
-        """Fit on `rows` of `data`; the solver draws nothing, so the seed changes nothing.
+    def with_weights(self, weights: Float64, intercepts: Float64) -> SklearnModel:
+        """The regression with given weights, as if it had been fitted: what a private trainer returns.
 
-        Raises:
-            UsageError: the rows hold one class only.
+        Args:
+            weights: float64 (classes, features); for two classes (1, features), for the second of them.
+            intercepts: float64 (classes,) or (1,).
         """
-        return LogisticRegressionModel(fitted(self.untrained(seed), data, rows), data.n_classes)
-
-    def fit_pool(
-        self, data: TrainingData, rows: Sequence[Ints], seeds: Sequence[int]
-    ) -> Iterator[LogisticRegressionModel]:
-        """Yield one regression for each entry of `rows` and `seeds`, in order; large pools are fitted on all cores.
-
-        Raises:
-            UsageError: the rows of a model hold one class only.
-        """
-        return fit_in_order(self, data, rows, seeds)
-
-    def load(
-        self,
-        folder: Path,
-        shape: tuple[int, ...],  # noqa: ARG002 - the file knows it
-        n_classes: int,
-    ) -> LogisticRegressionModel:
-        """Read back what `save` wrote.
-
-        Raises:
-            UsageError: the file cannot be read or holds something else.
-        """
-        from sklearn.linear_model import LogisticRegression
-
-        return LogisticRegressionModel(load_estimator(folder, LogisticRegression, trusted=()), n_classes)
+        estimator = self.untrained(seed=0)
+        classes = max(2, len(weights))
+        estimator.classes_ = np.arange(classes)
+        estimator.coef_, estimator.intercept_ = weights, intercepts
+        estimator.n_features_in_ = weights.shape[1]
+        return self.model(estimator, classes)
