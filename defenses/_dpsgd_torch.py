@@ -2,6 +2,9 @@
 
 Opacus computes each record's gradient, clips it and adds the noise (`GradSampleModule`, `DPOptimizer`). Its
 DataLoader is replaced by a seeded Poisson sampler, which is several times faster and repeats byte for byte.
+
+Opacus knows no users: where they are the unit, the records' gradients are averaged by user before it clips them, so
+that what it takes for records are users. A batch holds the gradients of all its users' records at once.
 """
 
 from __future__ import annotations
@@ -10,8 +13,9 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from opacus import GradSampleModule
 from opacus.optimizers import DPOptimizer
@@ -21,6 +25,7 @@ from ..harness.accounting import observed_poisson
 from ..harness.protocols import Model, Trained
 from ..harness.seeds import derive
 from ..harness.types import DPMechanism, Ints, ObservedSampling, TrainingData
+from ._dpsgd_torch_checks import refuse_unfit
 from .dp_sgd import DPSGD
 
 
@@ -48,24 +53,33 @@ class Noise:
 
     Attributes:
         multiplier: standard deviation of the noise over `max_grad_norm`; 0 adds none.
-        max_grad_norm: L2 norm to which each record's gradient is clipped.
-        expected_batch_size: divisor of the noisy sum; never the actual size, which depends on the data.
+        max_grad_norm: L2 norm to which each record's, or each owner's, gradient is clipped.
+        expected_batch_size: divisor of the noisy sum, in records or owners; never the actual size, which depends on
+            the data.
         generator: source of the noise.
+        owners: int64 (n,), whose each record is: the gradients of an owner's records in a batch are averaged before
+            they are clipped. None: each record stands for itself.
     """
 
     multiplier: float
     max_grad_norm: float
     expected_batch_size: float
     generator: torch.Generator
+    owners: Tensor | None = None
 
 
 def train(recipe: TorchRecipe, data: TrainingData, rows: Ints, seed: int, settings: DPSGD) -> Trained:
     """Train one model; its mechanism holds the steps that the optimiser really took.
 
-    A batch size beyond the number of records means that every record joins every batch.
+    A batch size beyond the number of units (records, or users) means that every one joins every batch.
+
+    Raises:
+        UsageError: the module mixes the records of a batch, or Opacus does not find the gradient of each.
     """
     recipe = settings.applied_to(recipe)
-    rate = min(1.0, recipe.batch_size / len(rows))
+    owners = _owners(data, rows) if settings.unit == "user" else None
+    units = len(rows) if owners is None else int(owners.max()) + 1
+    rate = min(1.0, recipe.batch_size / units)
     planned = _sampling(rate, math.ceil(recipe.epochs / rate))
     multiplier = settings.noise_for(planned)
     sizes: list[int] = []
@@ -73,19 +87,37 @@ def train(recipe: TorchRecipe, data: TrainingData, rows: Ints, seed: int, settin
 
     def loop(module: nn.Module, x: Tensor, y: Tensor) -> None:
         nonlocal taken
-        noise = Noise(multiplier, settings.max_grad_norm, rate * len(y), _generator(seed, "noise"))
-        batches = poisson_batches(len(y), rate, planned.steps, _generator(seed, "batches"))
-        taken = private_descent(module, recipe.optimizer_for(module), noise, x, y, _counted(batches, sizes))
+        refuse_unfit(module, x, y)
+        noise = Noise(multiplier, settings.max_grad_norm, rate * units, _generator(seed, "noise"), owners)
+        drawn = _counted(poisson_batches(units, rate, planned.steps, _generator(seed, "batches")), sizes)
+        batches = drawn if owners is None else records_of(drawn, owners)
+        taken = private_descent(module, recipe.optimizer_for(module), noise, x, y, batches)
 
     model = recipe.fit_by(loop, data, rows, seed)
-    observed = observed_poisson(rate, taken, len(rows), sum(sizes))
-    return Trained(model, DPMechanism(multiplier, settings.max_grad_norm, observed, settings.target_delta))
+    observed = observed_poisson(rate, taken, units, sum(sizes))
+    return Trained(
+        model, DPMechanism(multiplier, settings.max_grad_norm, observed, settings.target_delta, settings.unit)
+    )
+
+
+def _owners(data: TrainingData, rows: Ints) -> Tensor:
+    """Whose each of `rows` is: int64 (n,), 0 .. users - 1."""
+    assert data.units is not None
+    return torch.from_numpy(np.unique(data.units[rows], return_inverse=True)[1].reshape(-1).astype(np.int64))
 
 
 def poisson_batches(n: int, rate: float, steps: int, generator: torch.Generator) -> Iterator[Tensor]:
     """Yield `steps` batches; each of `n` records joins each batch by its own coin, so some are empty."""
     for _ in range(steps):
         yield torch.nonzero(torch.rand(n, generator=generator) < rate).squeeze(1)
+
+
+def records_of(batches: Iterable[Tensor], owners: Tensor) -> Iterator[Tensor]:
+    """Yield all records of the owners in each batch, owner by owner; every owner 0 .. owners.max() has some."""
+    order = torch.argsort(owners, stable=True)
+    theirs = torch.split(order, torch.bincount(owners).tolist())
+    for batch in batches:
+        yield torch.cat([order[:0], *(theirs[owner] for owner in batch.tolist())])
 
 
 def _counted(batches: Iterable[Tensor], sizes: list[int]) -> Iterator[Tensor]:
@@ -125,10 +157,26 @@ def private_descent(
         for batch in batches:
             noisy.zero_grad()
             torch.autograd.backward(nn.functional.cross_entropy(private(x[batch]), y[batch], reduction="sum"))
+            if noise.owners is not None:
+                average_by_owner(noisy.params, noise.owners[batch])
             noisy.step()
     noisy.zero_grad(set_to_none=True)
     private.cleanup()
     return steps
+
+
+def average_by_owner(parameters: Iterable[Any], owners: Tensor) -> None:
+    """Replace the gradients of a batch's records, (b, ...), by the means of those of each owner, (owners, ...).
+
+    Args:
+        parameters: with the `grad_sample` of Opacus.
+        owners: int64 (b,), whose each record is.
+    """
+    present, group, counts = torch.unique(owners, return_inverse=True, return_counts=True)
+    for parameter in parameters:
+        gradients: Tensor = parameter.grad_sample
+        sums = gradients.new_zeros((len(present), *gradients.shape[1:])).index_add_(0, group, gradients)
+        parameter.grad_sample = sums / counts.reshape(-1, *[1] * (sums.dim() - 1))
 
 
 def _sampling(rate: float, steps: int) -> ObservedSampling:

@@ -13,14 +13,24 @@ from typing import ClassVar, TypeVar, cast
 import numpy as np
 
 from ..harness.accounting import noise_multiplier_for
-from ..harness.checks import non_negative, open_unit, positive, require
+from ..harness.checks import non_negative, one_of, open_unit, positive, require
 from ..harness.errors import NotApplicable, UsageError
 from ..harness.protocols import PrivatePoolRecipe, Recipe, Trained
-from ..harness.types import DPMechanism, Float64, GradientNoise, Guarantee, Ints, ObservedSampling, TrainingData
+from ..harness.types import (
+    DPMechanism,
+    Float64,
+    GradientNoise,
+    Guarantee,
+    Ints,
+    ObservedSampling,
+    TrainingData,
+    Unit,
+)
 
 # For recipes without a private trainer of their own. Each module has
 # `train(recipe, data, rows, seed, settings) -> Trained`; imported when first needed.
 _HALVES = {"torch": "._dpsgd_torch", "keras": "._dpsgd_keras"}
+_BY_USER = ("torch",)  # frameworks whose half clips the gradients of users
 _OVERRIDES = ("epochs", "batch_size", "learning_rate", "momentum")
 
 RecipeT = TypeVar("RecipeT")
@@ -35,6 +45,12 @@ class DPSGD:
     `learning_rate` and `momentum` replace the recipe's own, since private training wants other ones; None
     keeps the recipe's.
 
+    With `unit: user` a user with all of that user's records is what joins a batch by one coin, and what is clipped is
+    the mean of the gradients of the user's records: user-level sampling, DP-SGD-ULS of Charles et al. (2024,
+    arXiv:2407.07737), with Poisson batches. The mean, not the sum, so that with one record a user it is record-level
+    DP-SGD and `max_grad_norm` keeps its scale. The noisy sum over users is divided by the expected number of users.
+    Wherever records are counted below, it is then users.
+
     Attributes:
         target_epsilon: epsilon that the noise is calibrated for, greater than 0; None if the noise is given.
         noise_multiplier: standard deviation of the noise over the clipping norm, greater than 0.
@@ -44,6 +60,8 @@ class DPSGD:
         batch_size: expected number of records in a batch, at least 1.
         learning_rate: step size on the noisy mean gradient, greater than 0.
         momentum: 0 or more and below 1.
+        unit: whose gradient is clipped and whose presence the claim is about: `record`, or `user` as the data tell
+            whose the records are (torch only).
     """
 
     guarantee: ClassVar[Guarantee] = "formal"
@@ -56,6 +74,7 @@ class DPSGD:
     batch_size: int | None = None
     learning_rate: float | None = None
     momentum: float | None = None
+    unit: Unit = "record"
 
     def __post_init__(self) -> None:
         if (self.target_epsilon is None) == (self.noise_multiplier is None):
@@ -63,20 +82,26 @@ class DPSGD:
                 f"target_epsilon={self.target_epsilon!r}, noise_multiplier={self.noise_multiplier!r}:"
                 " exactly one must be given, the other null"
             )
+        one_of(("record", "user"), unit=self.unit)
         open_unit(target_delta=self.target_delta)
-        given = {name: value for name, value in vars(self).items() if value is not None}
+        given = {name: value for name, value in vars(self).items() if value is not None and name != "unit"}
         momentum = given.pop("momentum", 0.0)
         positive(**given)
         non_negative(momentum=momentum)
         require(momentum < 1, "momentum", momentum, "< 1")
 
     def supports(self, recipe: Recipe, records: int) -> str | None:
-        """Support the frameworks that have a private trainer, with a delta that means something for `records`."""
+        """Support the frameworks that have a private trainer, with a delta that means something for `records`.
+
+        Whether the data tell users, and how many, is seen only when training begins.
+        """
         if recipe.framework not in _HALVES:
             return f"DP-SGD is not available for {recipe.framework} recipes"
-        if self.target_delta * records >= 1:  # at delta = 1/n the definition allows publishing one record in full
-            return f"target_delta={self.target_delta:g}: must be below 1 / {records}, one over the training records"
-        return None
+        if self.unit == "user" and recipe.framework not in _BY_USER:
+            return f"unit='user': DP-SGD on users is not available for {recipe.framework} recipes"
+        if getattr(recipe, "train", None) is not None:
+            return f"DP-SGD cannot run inside a training function of the user's; {recipe.framework} trains without one"
+        return self._delta_too_large(records) if self.unit == "record" else None
 
     def training_parameters(self) -> Mapping[str, object]:
         """Every parameter changes the weights."""
@@ -88,14 +113,14 @@ class DPSGD:
         """Yield one privately trained model for each entry of `rows` and `seeds`, in order.
 
         Raises:
-            NotApplicable: `supports` has a reason against it.
+            NotApplicable: `supports` has a reason against it, or the data do not tell the users asked for.
             UsageError: the target cannot be met.
         """
         for own_rows in rows:
-            reason = self.supports(recipe, len(own_rows))
+            reason = self.supports(recipe, len(own_rows)) or self._users_refused(data, own_rows)
             if reason is not None:
                 raise NotApplicable(reason)
-        if isinstance(recipe, PrivatePoolRecipe):
+        if isinstance(recipe, PrivatePoolRecipe) and self.unit == "record":
             yield from self._train_pool(self.applied_to(recipe), data, rows, seeds)
             return
         half = import_module(_HALVES[recipe.framework], __package__)
@@ -116,6 +141,19 @@ class DPSGD:
             for model, observed in trained:
                 mechanism = DPMechanism(multiplier, self.max_grad_norm, observed, self.target_delta)
                 yield Trained(model, mechanism)
+
+    def _users_refused(self, data: TrainingData, rows: Ints) -> str | None:
+        """Why the users of `rows` cannot be protected, if that is asked for."""
+        if self.unit == "record":
+            return None
+        if data.units is None:
+            return "unit='user': the data do not tell whose each record is"
+        return self._delta_too_large(len(np.unique(data.units[rows])))
+
+    def _delta_too_large(self, units: int) -> str | None:
+        if self.target_delta * units >= 1:  # at delta = 1/n the definition allows publishing one record in full
+            return f"target_delta={self.target_delta:g}: must be below 1 / {units}, one over the training {self.unit}s"
+        return None
 
     def release(self, probabilities: Float64, rng: np.random.Generator) -> Float64:  # noqa: ARG002
         """Answer with the model's own probabilities: float64 (n, classes); training protects them."""

@@ -17,7 +17,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from ..harness.seeds import derive
 from ..harness.types import Ints, TrainingData
 from ._chunks import CUDA_BUDGET, Chunk, chunk_size, chunks_of
-from ._torch import TorchModel, TorchRecipe, best_device, checked, fit_by, one_thread, plain_loop
+from ._torch import TorchModel, TorchRecipe, best_device, checked, one_thread, plain_loop
 from ._updates import update_of
 from ._workers import Halt, cores, in_order
 
@@ -32,18 +32,20 @@ def fit_pool(
     """
     fresh = checked(recipe.untrained(data.shape, data.n_classes, seed=0))
     if best_device().type == "cpu":
-        return _one_at_a_time(recipe, data, rows, seeds)
+        return one_at_a_time(recipe, data, rows, seeds)
     size = 12 * sum(parameter.numel() for parameter in fresh.parameters())
     chunks = chunks_of(rows, seeds, chunk_size(len(seeds), 1, size, CUDA_BUDGET))
     return (model for chunk in chunks for model in fit_together(recipe, data, chunk, best_device()))
 
 
-def _one_at_a_time(
+def one_at_a_time(
     recipe: TorchRecipe, data: TrainingData, rows: Sequence[Ints], seeds: Sequence[int]
 ) -> Iterator[TorchModel]:
+    """Yield plainly trained models, in order, one on each core of the CPU."""
+
     def work(own: tuple[Ints, int], halt: Halt) -> TorchModel:
         own_rows, seed = own
-        return fit_by(plain_loop(recipe, seed, halt), recipe, data, own_rows, seed)
+        return recipe.fit_by(plain_loop(recipe, seed, halt), data, own_rows, seed)
 
     with one_thread():
         yield from in_order(work, list(zip(rows, seeds, strict=True)), cores())

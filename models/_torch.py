@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
 from ..harness.errors import UsageError
@@ -35,7 +35,8 @@ Loop = Callable[[nn.Module, Tensor, Tensor], None]
 FILE = "model.safetensors"
 _AT_ONCE = 1024  # a convolutional network needs some 100 kB a record while it answers
 DEVICE_VARIABLE = "PRIVASSAY_DEVICE"
-_GLOBAL_GENERATOR = threading.Lock()  # torch initialises modules from one generator, which workers share
+# Modules draw first weights and dropout from one generator, which workers share; training may build modules in turn.
+_GLOBAL_GENERATOR = threading.RLock()
 
 
 class TorchRecipe(Descent, Protocol):
@@ -46,6 +47,9 @@ class TorchRecipe(Descent, Protocol):
 
     def optimizer_for(self, module: nn.Module) -> torch.optim.Optimizer:
         """The recipe's optimiser over the parameters of `module`."""
+
+    def fit_by(self, loop: Loop, data: TrainingData, rows: Ints, seed: int) -> TorchModel:
+        """Build the module from `seed` and let `loop` train it in place on `rows` of `data`."""
 
 
 def best_device() -> torch.device:
@@ -98,8 +102,8 @@ class TorchModel:
         return gradient
 
     def save(self, folder: Path) -> None:
-        """Write `model.safetensors`: the module's parameters by name."""
-        save_file(self.module.state_dict(), folder / FILE)
+        """Write `model.safetensors`: the module's parameters and buffers by name, shared ones once."""
+        save_model(self.module, str(folder / FILE))
 
     @cached_property
     def _art(self) -> PyTorchClassifier:
@@ -115,11 +119,19 @@ class TorchModel:
 
 
 @contextmanager
-def first_weights(seed: int) -> Iterator[None]:
-    """Modules made here draw their first weights from `seed`; the global generator is left as it was."""
+def global_generator(seed: int, stream: str) -> Iterator[None]:
+    """Start torch's global generator from `seed`, for one thread at a time; afterwards it is as it was.
+
+    Only that of the CPU: what draws on another device has to seed it.
+    """
     with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derive(seed, "weights"))
+        torch.default_generator.manual_seed(derive(seed, stream))
         yield
+
+
+def first_weights(seed: int) -> AbstractContextManager[None]:
+    """Modules made here draw their first weights from `seed`; the global generator is left as it was."""
+    return global_generator(seed, "weights")
 
 
 def checked(module: nn.Module) -> nn.Module:
@@ -164,7 +176,11 @@ def optimizer_of(recipe: TorchRecipe, module: nn.Module) -> torch.optim.Optimize
 
 def fit_by(loop: Loop, recipe: TorchRecipe, data: TrainingData, rows: Ints, seed: int) -> TorchModel:
     """Build the module, let `loop` train it on `rows` of `data`, and return the model."""
-    module = checked(recipe.untrained(data.shape, data.n_classes, seed))
+    return train_by(loop, checked(recipe.untrained(data.shape, data.n_classes, seed)), data, rows)
+
+
+def train_by(loop: Loop, module: nn.Module, data: TrainingData, rows: Ints) -> TorchModel:
+    """Let `loop` train `module` on `rows` of `data`, on one thread, and return the model."""
     # Indexing by rows copies: the tensors never share memory with the caller's arrays.
     x, y = torch.from_numpy(data.x[rows]), torch.from_numpy(data.y[rows])
     with one_thread():
@@ -197,7 +213,7 @@ def load(recipe: TorchRecipe, folder: Path, shape: tuple[int, ...], n_classes: i
     module = recipe.untrained(shape, n_classes, seed=0)
     path = folder / FILE
     try:
-        module.load_state_dict(load_file(path))
+        load_model(module, path)
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"{path}: not parameters of {recipe} for records of {shape}: {reason}") from error

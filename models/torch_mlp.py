@@ -5,25 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..harness.checks import one_of
 from ..harness.types import GradientNoise, Ints, ObservedSampling, TrainingData
 from ._mlp import MLP
+from ._torch_recipe import TorchSettings
 
 if TYPE_CHECKING:
     from torch import nn
-    from torch.optim import Optimizer
 
-    from ._torch import Loop, TorchModel
+    from ._torch import TorchModel
 
 
 @dataclass(frozen=True)
-class TorchMLP(MLP):
+class TorchMLP(TorchSettings, MLP):
     """Linear layers of torch; a pool of them is trained as stacked batches of matrix products.
-
-    Everything that touches torch lies in modules that are imported when a model is built, trained or loaded.
 
     Attributes:
         dtype: type of the factors of matrix products in plain training: `float32`, or `bfloat16`, which is faster on
@@ -32,15 +29,9 @@ class TorchMLP(MLP):
 
     dtype: Literal["float32", "bfloat16"] = "float32"
 
-    framework: ClassVar[str] = "torch"
-
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of(("float32", "bfloat16"), dtype=self.dtype)
-
-    def fit(self, data: TrainingData, rows: Ints, seed: int) -> TorchModel:
-        """Train on `rows` of `data`; the same seed gives the same bytes on the same CPU."""
-        return next(self.fit_pool(data, [rows], [seed]))
 
     def fit_pool(self, data: TrainingData, rows: Sequence[Ints], seeds: Sequence[int]) -> Iterator[TorchModel]:
         """Yield a model for each entry of `rows` and `seeds`, in order; each is the one that `fit` gives."""
@@ -56,34 +47,9 @@ class TorchMLP(MLP):
 
         return _dense_private.fit_private_pool(replace(self, dtype="float32"), data, rows, seeds, noise)
 
-    def fit_by(self, loop: Loop, data: TrainingData, rows: Ints, seed: int) -> TorchModel:
-        """Build the module from `seed` and let `loop(module, x, y)` train it in place: for a defence's rules.
-
-        `x` is float32 (n, *shape), `y` int64 (n,): the `rows` of `data`, in memory.
-        """
-        from . import _torch
-
-        return _torch.fit_by(loop, self, data, rows, seed)
-
     def untrained(self, shape: tuple[int, ...], n_classes: int, seed: int) -> nn.Sequential:
         """Freshly initialised module, records (n, *shape) to logits (n, n_classes), without buffers."""
         from . import _torch
 
         widths = (math.prod(shape), *self.hidden, n_classes)
         return _torch.mlp(widths, self.activation, seed)
-
-    def optimizer_for(self, module: nn.Module) -> Optimizer:
-        """The recipe's optimiser over the parameters of `module`."""
-        from . import _torch
-
-        return _torch.optimizer_of(self, module)
-
-    def load(self, folder: Path, shape: tuple[int, ...], n_classes: int) -> TorchModel:
-        """Read back what `TorchModel.save` wrote.
-
-        Raises:
-            UsageError: the file cannot be read, or holds parameters of another architecture.
-        """
-        from . import _torch
-
-        return _torch.load(self, folder, shape, n_classes)

@@ -1,0 +1,149 @@
+"""Any training code: a function of the user's that trains a classifier and returns how to ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn
+
+import numpy as np
+
+from ..harness.errors import NotApplicable, UsageError
+from ..harness.types import Float32, Float64, Ints, TrainingData
+from ..harness.user_code import UserFunction
+from ._user import called, one_line
+
+_NOTE = "models of a user's training function are not kept; their answers are"
+_FILE = "NOTE.txt"
+_CLIP = 1e-7
+_SUM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class PythonTraining:
+    """A classifier that the user's own code trains, with whatever library.
+
+    The model cannot be saved without pickle, so it lives as long as the run; what a run keeps are its answers.
+
+    Attributes:
+        train: `train(x, y, n_classes, seed)` gets float32 records (n, *shape) and int64 labels (n,), its own copies,
+            and returns a callable from float32 records (m, *shape) to probabilities (m, n_classes), or an object with
+            `predict_proba` that does the same. All its randomness has to come from `seed`.
+    """
+
+    train: UserFunction
+
+    framework: ClassVar[str] = "python"
+
+    def fit(self, data: TrainingData, rows: Ints, seed: int) -> FunctionModel:
+        """Train on `rows` of `data`.
+
+        Raises:
+            UsageError: the function fails, or returns nothing that can be asked.
+        """
+        returned = called(self.train, data.x[rows], data.y[rows], data.n_classes, seed)
+        predict = getattr(returned, "predict_proba", returned)
+        if not callable(predict):
+            raise UsageError(
+                f"{self.train.name}: returned a {type(returned).__name__}, must return a function from records to "
+                "probabilities or an object with predict_proba"
+            )
+        return FunctionModel(predict, self.train, data.n_classes)
+
+    def load(self, folder: Path, shape: tuple[int, ...], n_classes: int) -> ForgottenModel:  # noqa: ARG002
+        """Return a model that says why it cannot be asked again.
+
+        Raises:
+            UsageError: `FunctionModel.save` did not write there.
+        """
+        if not (folder / _FILE).is_file():
+            raise UsageError(f"{folder / _FILE}: not there, so no model of a training function was saved here")
+        return ForgottenModel()
+
+
+class FunctionModel:
+    """A trained classifier, known only by its probabilities."""
+
+    def __init__(self, predict: Callable[[Float32], Any], train: UserFunction, n_classes: int) -> None:
+        """Wrap `predict`, which `train` returned."""
+        self._predict = predict
+        self._train = train
+        self._n_classes = n_classes
+
+    def logits(self, x: Float32) -> Float32:
+        """Logarithms of the probabilities, clipped at 1e-7: float32 (n, classes).
+
+        Raises:
+            UsageError: the user's code fails, or gives no probabilities.
+        """
+        try:
+            answers = self._predict(np.array(x))
+        except Exception as error:  # whatever the user's code does
+            raise UsageError(f"{self._train.name}: its model fails: {one_line(error, self._train)}") from error
+        probabilities = checked_probabilities(answers, self._train.name, len(x), self._n_classes)
+        return np.log(np.clip(probabilities, _CLIP, 1.0)).astype(np.float32)
+
+    def class_gradient(self, x: Float32, labels: Ints) -> NoReturn:  # noqa: ARG002 - the protocol's signature
+        """Refuse.
+
+        Raises:
+            NotApplicable: always.
+        """
+        raise NotApplicable("a model of a user's training function has no input gradients that are known here")
+
+    def save(self, folder: Path) -> None:
+        """Write a note that the model is not kept."""
+        (folder / _FILE).write_text(f"{_NOTE}\n", encoding="utf-8")
+
+
+class ForgottenModel:
+    """Stands for a model that was not kept."""
+
+    def logits(self, x: Float32) -> NoReturn:  # noqa: ARG002 - the protocol's signature
+        """Refuse.
+
+        Raises:
+            NotApplicable: always.
+        """
+        raise NotApplicable(_NOTE)
+
+    def class_gradient(self, x: Float32, labels: Ints) -> NoReturn:  # noqa: ARG002 - the protocol's signature
+        """Refuse.
+
+        Raises:
+            NotApplicable: always.
+        """
+        raise NotApplicable(_NOTE)
+
+    def save(self, folder: Path) -> None:
+        """Write the note again."""
+        (folder / _FILE).write_text(f"{_NOTE}\n", encoding="utf-8")
+
+
+def checked_probabilities(answers: Any, name: str, records: int, n_classes: int) -> Float64:
+    """Return `answers` as float64 (records, n_classes).
+
+    Raises:
+        UsageError: another shape, no numbers, negative ones, or rows whose sum is off 1 by more than 1e-3.
+    """
+    try:
+        found = np.asarray(answers, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{name}: its model gives a {type(answers).__name__}, must give probabilities") from error
+    if found.shape != (records, n_classes):
+        raise UsageError(
+            f"{name}: its model gives {found.shape} for {records} records, must give probabilities "
+            f"{(records, n_classes)}, a column for every class"
+        )
+    if not np.isfinite(found).all():
+        raise UsageError(f"{name}: its model gives NaN or infinity, must give probabilities")
+    sums = found.sum(axis=1)
+    off = np.abs(sums - 1)
+    if found.min(initial=0.0) < 0 or off.max(initial=0.0) > _SUM_TOLERANCE:
+        seen = f"{found.min():.4g}" if found.min() < 0 else f"a row that sums to {sums[off.argmax()]:.4g}"
+        raise UsageError(
+            f"{name}: its model gives {seen}, must give probabilities, at least 0 and each row with sum 1; logits need "
+            "a softmax first"
+        )
+    return found
