@@ -298,6 +298,7 @@ _BATCHES = {
     "shuffled": "Each {unit} was used at most once in each pass; nothing else is assumed of the batches.",
     "fixed_size": "Each {unit} was used at most once in each step; nothing else is assumed of the batches.",
 }
+_GRADIENTS = {"record": "record's gradient", "user": "user's gradient (the mean over the user's records)"}
 _UNITS = {
     "record": "The unit is one record: a person with several records is protected less.",
     "user": "The unit is one user with all of that user's records, as the data tell whose they are.",
@@ -309,7 +310,7 @@ def _assumptions(mechanism: DPMechanism) -> tuple[str, ...]:
     return (
         _UNITS[unit],
         _BATCHES[mechanism.sampling.sampler].format(unit=unit),
-        f"Each {unit}'s gradient was clipped to L2 norm {mechanism.max_grad_norm:.10g} before it was summed.",
+        f"Each {_GRADIENTS[unit]} was clipped to L2 norm {mechanism.max_grad_norm:.10g} before it was summed.",
         "Noise and batches come from a seeded pseudo-random generator that is not cryptographic, so that an"
         " evaluation can be repeated; whoever learns the seed can remove the noise.",
         f"The number of {unit}s and the training settings are public, and choosing those settings by looking"

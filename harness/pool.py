@@ -6,9 +6,9 @@ each is a `PoolModel`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -100,6 +100,7 @@ class Pool:
         self._models = models
         self._seed = seed
         self._load = lru_cache(maxsize=_MODELS_IN_MEMORY)(lambda k: models[k].load())
+        self._rows = known_records(self._dataset)
         self._measured: dict[tuple[Measure, int], Float32] = {}
 
     def model(self, k: int) -> Model:
@@ -138,6 +139,10 @@ class Pool:
             self._measured[measure, repeats] = kept
         return self._measured[measure, repeats]
 
+    def rows_of(self, x: Float32) -> list[int | None]:
+        """Row of the data set that each record is, None where it is none of them."""
+        return self._rows(x)
+
     def forget(self) -> None:
         """Let go of models and signals; whatever is asked for again is read again."""
         self._measured.clear()
@@ -148,8 +153,22 @@ class Pool:
         return self._models[k].mechanism()
 
 
+def known_records(dataset: Dataset) -> Callable[[Float32], list[int | None]]:
+    """A function that recognises records of the data set by their bytes: (n, *shape) -> their rows or None."""
+
+    @cache
+    def row_of() -> dict[bytes, int]:
+        return {record.tobytes(): row for row, record in enumerate(dataset.x)}
+
+    return lambda x: [row_of().get(record.tobytes()) for record in x]
+
+
 class RecordedModel:
-    """A model of a pool whose answers on the audit records are read from the store, not computed again."""
+    """A model of a pool whose answers on the audit records are read from the store, not computed again.
+
+    A model that cannot be asked again, such as one of a user's training function, still answers about every record of
+    the data set, as recorded.
+    """
 
     def __init__(self, pool: Pool, k: int, audited: Candidates) -> None:
         """Wrap model k of `pool`; `audited` are the audit records, recognised by their very array `audited.x`."""
@@ -161,7 +180,13 @@ class RecordedModel:
         """Raw scores: float32 (n, classes)."""
         if x is self._audited.x:
             return self._pool.logits(self._k)[self._audited.ids]
-        return self._pool.model(self._k).logits(x)
+        try:
+            return self._pool.model(self._k).logits(x)
+        except NotApplicable:
+            rows = self._pool.rows_of(x)
+            if None in rows:
+                raise
+            return self._pool.logits(self._k)[rows]
 
     def class_gradient(self, x: Float32, labels: Ints) -> Float32:
         """Gradient of the probability of `labels[i]` at `x[i]`: float32 (n, *shape)."""

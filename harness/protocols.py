@@ -62,7 +62,7 @@ class Recipe(Protocol):
 
     @property
     def framework(self) -> str:
-        """`torch`, `keras` or `sklearn`."""
+        """`torch`, `keras`, `sklearn`, or `python` for any code of the user's."""
 
     def fit(self, data: TrainingData, rows: Ints, seed: int) -> Model:
         """Train one model on `rows` of `data`; the same seed gives the same model on the same CPU."""

@@ -16,7 +16,7 @@ import numpy as np
 from .errors import NotApplicable
 from .events import Observer, StepAdvanced, StepFinished, StepStarted
 from .evidence import Origin
-from .pool import CandidateSpec, Pool, PoolModel
+from .pool import CandidateSpec, Pool, PoolModel, known_records
 from .protocols import Model, Released, ReleasedModel
 from .store import Store, key_of
 from .training import train_models
@@ -220,12 +220,12 @@ class Live:
         """Wrap `model`, whose answers on the records of `dataset` are `answers` (records, classes)."""
         self._model = model
         self._answers = answers
-        self._row = {record.tobytes(): row for row, record in enumerate(dataset.x)}
+        self._rows_of = known_records(dataset)
         self.asked = 0
 
     def logits(self, x: Float32) -> Float32:
         """Logarithms of the answers: float32 (n, classes)."""
-        rows = [self._row.get(record.tobytes()) for record in x]
+        rows = self._rows_of(x)
         found = np.empty((len(x), self._answers.shape[1]), dtype=np.float32)
         known = np.array([row is not None for row in rows])
         found[known] = self._answers[[row for row in rows if row is not None]]

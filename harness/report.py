@@ -279,7 +279,7 @@ def methods(candidates: Iterable[Candidate]) -> list[tuple[str, str]]:
     used: dict[str, dict[str, None]] = {}
     for name, estimate in _named_estimates(candidates):
         how = f"{estimate.method}; n = {estimate.n:,} {estimate.over}; level {100 * estimate.level:g} %"
-        used.setdefault(how, {})[wording.metric_label(name)] = None
+        used.setdefault(how, {})[metric_words.metric_label(name)] = None
     return [(how, ", ".join(names)) for how, names in used.items()]
 
 

@@ -75,7 +75,7 @@ def _row(evidence: Evidence, candidate: Candidate) -> str:
         _cell(wording.HEADLINE, metrics.get(wording.HEADLINE)),
         _cell("auc", metrics.get("auc")),
         _cell("lift", lift),
-        wording.claim_words(candidate),
+        record_words.claim_words(candidate),
     ]
     return _row_of(*cells)
 
@@ -87,7 +87,7 @@ def _row_of(*cells: str) -> str:
 def _cell(name: str, estimate: Estimate | None) -> str:
     if estimate is None:
         return "none"
-    return f"{wording.number(name, estimate.value)} {wording.interval(name, estimate)}"
+    return f"{metric_words.number(name, estimate.value)} {metric_words.interval(name, estimate)}"
 
 
 def _findings(evidence: Evidence) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -173,15 +173,15 @@ def _train(
     """Train `models` (numbers) with their seeds, in order, as the defence yields them."""
     dataset, split = data
     rows = [split.rows(k) for k in models]
-    training = TrainingData(dataset.x, dataset.y, dataset.n_classes, dataset.bounds, split.auxiliary, dataset.units)
+    training = TrainingData(
+        dataset.x, dataset.y, dataset.n_classes, dataset.bounds, split.auxiliary, dataset.units, dataset.grid
+    )
     if dataset.to_fit is None:
         yield from spec.defense.train(spec.recipe, training, rows, seeds) if models else ()
         return
     for own, seed in zip(rows, seeds, strict=True):
         prepared = fit(dataset.to_fit, dataset.x, own, dataset.bounds)
-        fitted = TrainingData(
-            prepared.apply(dataset.x), dataset.y, dataset.n_classes, prepared.bounds, split.auxiliary, dataset.units
-        )
+        fitted = replace(training, x=prepared.apply(dataset.x), bounds=prepared.bounds)
         for trained in spec.defense.train(spec.recipe, fitted, [own], [seed]):
             yield Trained(PreparedModel(trained.model, prepared), trained.mechanism)
 

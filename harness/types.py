@@ -83,6 +83,8 @@ class Dataset:
         released_member: int8 (n,), membership in a model that somebody else trained: 1 member, 0 not, -1 never asked
             about (the attacker's sample of the population); None where the data do not say.
         to_fit: columns that every model prepares by its own members; None where x is used as it is.
+        grid: float64 (n_classes,), ascending: the numbers that classes stand for, where the target is a number that was
+            rounded to them; None where classes have no order.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Dataset:
     units: Ints | None = None
     released_member: NDArray[np.int8] | None = None
     to_fit: ColumnsToFit | None = None
+    grid: Float64 | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -111,6 +114,7 @@ class Dataset:
         arrays: list[NDArray[Any]] = [self.x, self.y, np.array([self.n_classes, *self.bounds], dtype=np.float64)]
         arrays += [] if self.units is None else [np.array(["units"]), self.units]
         arrays += [] if self.released_member is None else [np.array(["released_member"]), self.released_member]
+        arrays += [] if self.grid is None else [np.array(["grid"]), self.grid]
         arrays += [] if self.to_fit is None else [np.array([f"{self.to_fit}"])]
         return sha256_of(*arrays)
 
@@ -165,6 +169,7 @@ class TrainingData:
         public: int64 (k,), rows that are members of no model: data that a defence may use as public, whose labels it
             shall not read.
         units: int64 (n,), who each record is about; None where each record stands for itself.
+        grid: float64 (n_classes,), the numbers that classes stand for in regression; None for classification.
     """
 
     x: Float32
@@ -173,6 +178,7 @@ class TrainingData:
     bounds: tuple[float, float]
     public: Ints = field(default_factory=lambda: np.arange(0))
     units: Ints | None = None
+    grid: Float64 | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -227,7 +233,7 @@ class DPMechanism:
         max_grad_norm: clipping norm of one record's gradient (L2).
         sampling: observed sampling.
         delta: the delta at which epsilon is stated.
-        unit: whose gradient is clipped: one record's, or the sum of one user's.
+        unit: whose gradient is clipped: one record's, or the mean of one user's records.
         statement: what the library that trained says of its privacy, in its own words; empty where it says nothing.
     """
 

@@ -1,20 +1,19 @@
-"""Numbers and verdicts in plain words, shared by the report and its one-page summary.
+"""Verdicts and attacks in plain words, shared by the report and its one-page summary.
 
 A success rate at a false-alarm rate is said as counts out of 1000 people; the chance that a flagged person
 really is a member is Bayes' rule at three priors (Jayaraman et al., arXiv 2005.10881); a formal claim is
 said as the highest success rate that it leaves open (Kairouz et al., arXiv 1311.0776, section 2), for a game in
-which one record replaces another (group privacy: Dwork and Roth 2014, theorem 2.2).
+which one record replaces another (group privacy: Dwork and Roth 2014, theorem 2.2, where that is two changes).
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from . import gate
-from .evidence import AttackResult, Audit, Candidate, Control, Evidence, RuleVerdict
+from .evidence import AttackResult, Candidate, Control, Evidence
 from .types import Estimate, PrivacyClaim, ThreatModel, Verdict
 
 HEADLINE = "tpr_at_fpr_0.01"
@@ -41,95 +40,14 @@ ACCESS_WORDS = {
     "probabilities": "with probability access",
     "gradients": "who holds the model's weights",
 }
-_LABELS = {
-    "auc": "AUC",
-    "advantage": "Advantage",
-    "bayes_security": "Bayes security",
-    "evaluation_accuracy": "Recognised reconstructions",
-    "baseline_accuracy": "Recognised baseline",
-    "lift": "Lift over baseline",
-    "nearest_member_gain": "Closer to a member than the public mean",
-    "member_specificity": "Closer to members than to outsiders",
-    "evaluation_classifier_accuracy": "Judge's own accuracy",
-    "train_accuracy": "Accuracy on training data",
-    "heldout_accuracy": "Accuracy on held-out data",
-}
-_RELATIVE = ("nearest_member_gain", "member_specificity")
 BYPASS = "This attacker holds the weights: a defence of the answers does not stand in the way."
 TIED = (
     "scores are tied in blocks larger than 1\u00a0% of the outsiders: whole blocks are flagged or not, "
     "so at 1\u00a0% FPR nobody is."
 )
-_METHODS = {
-    "one_run": "guesses in one training run",
-    "one_run_fdp": "the same guesses, Gaussian trade-off curve",
-    "multi_run": "one canary over several training runs",
-}
-_CANARIES = {
-    "mislabelled": "records with a wrong label",
-    "mislabelled_duplicates": "records with a wrong label, each twice",
-    "out_of_distribution": "noise with any label",
-    "blank": "blank records with any label",
-    "own_feature": "records with a feature of their own",
-}
-_AT_RATE = re.compile(r"(tpr|realised_fpr|tnr|ppv)_at_(fpr|fnr)_([0-9.e-]+)")
-_RATES = {"tpr": "TPR", "realised_fpr": "Realised FPR", "tnr": "TNR", "ppv": "PPV"}
-
-
-def metric_label(name: str) -> str:
-    """Heading for a metric; a name that is not known stands for itself."""
-    if match := _AT_RATE.fullmatch(name):
-        return f"{_RATES[match[1]]} at {100 * float(match[3]):g}\u00a0% {match[2].upper()}"
-    return _LABELS.get(name, name)
-
-
-def full_label(metric: str) -> str:
-    """Heading for a metric by its full name: `mia/lira/auc` is "lira: AUC"."""
-    _, *attack, name = metric.split("/")
-    return ": ".join([*attack, metric_label(name)])
-
-
-def of_difference(name: str) -> str:
-    """The metric in whose unit a difference of the metric `name` is written: differences of percentages are points."""
-    return "lift" if _AT_RATE.fullmatch(name) or name.endswith("accuracy") else name
-
-
-def direction(metric: str, difference: Estimate) -> str:
-    """What a difference of a metric, by its full name, means, if its interval tells."""
-    more, less = ("more useful", "less useful") if metric.startswith("utility/") else ("leaks more", "leaks less")
-    if difference.low > 0:
-        return more
-    return less if difference.high < 0 else "not told apart"
-
-
-def number(name: str, value: float) -> str:
-    """Value of the metric `name`: rates in percent, lift in points, all else with three decimals.
-
-    A metric that is not known keeps three significant digits where it is very large or small.
-    """
-    if name == "claim":
-        return f"\u03b5\u00a0{value:.4g}"
-    if name == "lift":
-        return _signed(f"{100 * value:+.1f}") + "\u00a0pts"
-    if name in _RELATIVE:
-        return _signed(f"{100 * value:+.1f}") + "\u00a0%"
-    if _AT_RATE.fullmatch(name) or name.endswith("accuracy"):
-        return _signed(f"{100 * value:.1f}") + "\u00a0%"
-    extreme = name not in _LABELS and (abs(value) >= 1000 or 0 < abs(value) < 0.001)
-    return _signed(f"{value:.3g}" if extreme else f"{value:.3f}")
-
-
-def interval(name: str, estimate: Estimate) -> str:
-    """`[low, high]` in the unit of `number`, the unit left out."""
-    low, high = (number(name, end).split("\u00a0")[0] for end in (estimate.low, estimate.high))
-    return f"[{low}, {high}]"
-
-
-def _signed(text: str) -> str:
-    """A number with a real minus sign, and none on what was rounded to zero."""
-    if not text.strip("+-0."):
-        return text.lstrip("+-")
-    return text.replace("-", "\u2212") if text[0] == "-" else text
+_CHANGES = {"add_or_remove_one": 2, "zero_out_one": 2, "replace_one": 1}
+"""How many changes of a claim's kind lead from models that have a record to those that have another in its place."""
+_RECORDS = ("training members", "outsiders")
 
 
 def release_candidate(evidence: Evidence) -> str | None:
@@ -157,33 +75,6 @@ def overall(evidence: Evidence, candidate: str | None = None) -> str:
     return gate.overall(verdicts).value if verdicts else "NO POLICY"
 
 
-def limit_words(rule: RuleVerdict, verdicts: Iterable[RuleVerdict]) -> str:
-    """The limit with its direction.
-
-    Evidence keeps no direction; it follows from a verdict that was decided, on this candidate or on another one
-    of `verdicts` under the same rule. Where none was decided, the limit stands alone.
-    """
-    if rule.limit is None:
-        return "\u2013"
-    same = (other for other in verdicts if other.rule == rule.rule)
-    sign = next((s for other in (rule, *same) if (s := _direction(other))), "")
-    if rule.metric == "claim":
-        return f"\u03b5\u00a0{sign}\u00a0{rule.limit:.3g}"
-    return f"{sign}\u00a0{number(rule.metric.rpartition('/')[2], rule.limit)}".strip("\u00a0")
-
-
-def _direction(rule: RuleVerdict) -> str:
-    if rule.metric == "claim":
-        return "\u2264"
-    if rule.estimate is None or rule.limit is None:
-        return ""
-    under, over = rule.estimate.high <= rule.limit, rule.estimate.low >= rule.limit
-    if under == over:  # the interval holds the limit, or is that single point
-        return ""
-    kept = rule.verdict is not Verdict.FAIL  # undecided beside its limit: kept, but for attacks that are missing
-    return "\u2264" if under == kept else "\u2265"
-
-
 def bypasses(attack: AttackResult, candidate: Candidate) -> bool:
     """Whether the attack uses weights where a defence without a formal claim is in place."""
     undefended = candidate.guarantee == "none" or candidate.defense == "none"
@@ -203,9 +94,27 @@ class Strongest:
         return self.attack.metrics[self.metric]
 
 
-def knowing(attack: AttackResult) -> str:
-    """Remark that follows an attack's name wherever it stands without its threat model; empty for most."""
-    return " (knows members)" if attack.threat_model.knows_members else ""
+def repeats(evidence: Evidence, attack: str) -> int:
+    """How often an attack asks each question: it sees the mean of so many answers."""
+    sections = evidence.experiment.get("attacks")
+    section = sections.get(attack) if isinstance(sections, Mapping) else None
+    return int(section.get("repeats", 1)) if isinstance(section, Mapping) else 1
+
+
+def averaging(evidence: Evidence, attack: str) -> str:
+    """That an attack averages repeated answers, which takes noise on them away; empty where it does not."""
+    times = repeats(evidence, attack)
+    return f"asks every question {times} times and takes the mean" if times > 1 else ""
+
+
+def remark(evidence: Evidence, attack: AttackResult) -> str:
+    """What follows an attack's name wherever it stands without its threat model; empty for most."""
+    times = repeats(evidence, attack.id)
+    known = [
+        *(["knows members"] if attack.threat_model.knows_members else []),
+        *([f"mean of {times} answers"] if times > 1 else []),
+    ]
+    return f" ({'; '.join(known)})" if known else ""
 
 
 def strongest(candidate: Candidate) -> Strongest | None:
@@ -234,14 +143,26 @@ def share(probability: float) -> str:
 def tpr_ceiling(claim: PrivacyClaim, fpr: float) -> float:
     """Largest TPR at `fpr` that (epsilon, delta) leaves to any attack in the game that is measured here.
 
-    The claim is about adding or removing (or zeroing out) one record. The models of a pool train on halves of a
-    fixed size, so where a record is out another one is in: two changes. Group privacy for two changes gives
-    epsilon' = 2 epsilon and delta' = (1 + e^epsilon) delta for either neighbouring relation, and with them
-    TPR <= min(e^epsilon' FPR + delta', 1 - e^-epsilon' (1 - delta' - FPR)).
+    The models of a pool train on halves of a fixed size, so where a record is out another one is in. A claim about
+    replacing one record covers that as it is. A claim about adding or removing (or zeroing out) one record needs two
+    changes, for which group privacy gives epsilon' = 2 epsilon and delta' = (1 + e^epsilon) delta for either relation.
+    With these, TPR <= min(e^epsilon' FPR + delta', 1 - e^-epsilon' (1 - delta' - FPR)).
     """
     once = math.exp(min(claim.epsilon, 350.0))
-    twice, delta = once**2, (1 + once) * claim.delta
-    return max(0.0, min(twice * fpr + delta, 1 - (1 - delta - fpr) / twice, 1.0))
+    ratio, delta = once, claim.delta
+    if _CHANGES[claim.neighbouring] == 2:
+        ratio, delta = once**2, (1 + once) * claim.delta
+    return max(0.0, min(ratio * fpr + delta, 1 - (1 - delta - fpr) / ratio, 1.0))
+
+
+def claim_for(found: Strongest, claim: PrivacyClaim | None) -> PrivacyClaim | None:
+    """The claim, where it is about those whom the attack's result is about.
+
+    A claim for each record says nothing direct about a user with several of them.
+    """
+    if claim is None or (claim.unit == "record" and about_users(found.estimate)):
+        return None
+    return claim
 
 
 def contradicts(found: Strongest, claim: PrivacyClaim | None) -> bool:
@@ -250,6 +171,7 @@ def contradicts(found: Strongest, claim: PrivacyClaim | None) -> bool:
     The ceiling is taken at the upper end of the realised FPR: where that is all that the threshold cost, the
     attack is within the claim.
     """
+    claim = claim_for(found, claim)
     if claim is None or found.metric != HEADLINE:
         return False
     return found.estimate.low > tpr_ceiling(claim, _most_by_guessing(found))
@@ -287,20 +209,32 @@ def attacker(threat_model: ThreatModel) -> str:
     return words
 
 
+def about_users(estimate: Estimate) -> bool:
+    """Whether a result is about users with all their records, and not about single records."""
+    return estimate.over in ("users", "models and users")
+
+
+def people(estimate: Estimate) -> tuple[str, str]:
+    """Whom a membership result is about: those in the training data, and those outside."""
+    return ("users in the training data", "users outside of it") if about_users(estimate) else _RECORDS
+
+
 def attack_sentence(found: Strongest) -> str:
     """What the strongest attack achieves, in counts a person can picture."""
     estimate, who = found.estimate, attacker(found.attack.threat_model)
+    inside, outside = people(estimate)
     if found.metric != HEADLINE:
+        pair = "user in the training data and one" if about_users(estimate) else "training member and one"
         return (
-            f"Shown one training member and one outsider, {who} picks the member in "
+            f"Shown one {pair} outsider, {who} picks the member in "
             f"{1000 * estimate.value:.0f} of 1000 cases (interval {1000 * estimate.low:.0f} to "
             f"{1000 * estimate.high:.0f}); guessing picks it in 500."
         )
-    outsiders = f"{_thousands(by_guessing(found))} of 1000 outsiders"
+    outsiders = f"{_thousands(by_guessing(found))} of 1000 {outside}"
     if realised := realised_fpr(found):
         outsiders += f" ({_range(realised)})"
     return (
-        f"Of 1000 training members, {who} correctly flags {_thousands(estimate.value)} "
+        f"Of 1000 {inside}, {who} correctly flags {_thousands(estimate.value)} "
         f"({_range(estimate)}), and wrongly flags {outsiders}."
     )
 
@@ -343,35 +277,36 @@ def _findings(evidence: Evidence) -> str:
     release = release_candidate(evidence)
     others = [c for c in evidence.candidates if c.id != release]
     if release is None:
-        sentence = f"{_tally(evidence, others, 'candidate')}; {_most(others)}."
+        sentence = f"{_tally(evidence, others, 'candidate')}; {_most(evidence, others)}."
         return sentence[0].upper() + sentence[1:]
     if _distrusted(evidence):
         return f"Release candidate {release}: {overall(evidence)}. {_DISTRUST}."
     found = next((strongest(c) for c in evidence.candidates if c.id == release), None)
-    most = f"at the most, {_short(found)}" if found else _NO_RESULT
+    most = f"at the most, {_short(evidence, found)}" if found else _NO_RESULT
     first = f"Release candidate {release}: {overall(evidence)}; {most}."
     if not others:
         return first
-    return f"{first} For comparison: {_tally(evidence, others, 'other candidate')}; {_most(others)}."
+    return f"{first} For comparison: {_tally(evidence, others, 'other candidate')}; {_most(evidence, others)}."
 
 
-def _most(candidates: Sequence[Candidate]) -> str:
+def _most(evidence: Evidence, candidates: Sequence[Candidate]) -> str:
     found = [(c.id, s) for c in candidates if (s := strongest(c)) is not None]
     comparable = [(name, s) for name, s in found if s.metric == HEADLINE] or found
     if not comparable:
         return _NO_RESULT
     name, top = max(comparable, key=lambda pair: pair[1].estimate.low)
-    return f"the most that any attack achieved was against {name}: {_short(top)}"
+    return f"the most that any attack achieved was against {name}: {_short(evidence, top)}"
 
 
-def _short(found: Strongest) -> str:
-    value, name = found.estimate.value, found.attack.id + knowing(found.attack)
+def _short(evidence: Evidence, found: Strongest) -> str:
+    value, name = found.estimate.value, found.attack.id + remark(evidence, found.attack)
+    inside, outside = people(found.estimate)
     if found.metric != HEADLINE:
-        return f"{name} tells members from outsiders with AUC {value:.3f} (guessing: 0.500)"
+        return f"{name} tells {inside} from {outside} with AUC {value:.3f} (guessing: 0.500)"
     alarms = _thousands(by_guessing(found))
     return (
-        f"{name} finds {_thousands(value)} of every 1000 training members "
-        f"at {alarms} false alarms per 1000 outsiders, where guessing finds {alarms}"
+        f"{name} finds {_thousands(value)} of every 1000 {inside} "
+        f"at {alarms} false alarms per 1000 {outside}, where guessing finds {alarms}"
     )
 
 
@@ -404,62 +339,6 @@ def _tally(evidence: Evidence, candidates: Sequence[Candidate], kind: str) -> st
     }
     counts = {text: outcomes.count(key) for key, text in words.items() if key in outcomes}
     return f"of {total}, " + ", ".join(f"{n} {'is' if n == 1 else 'are'} {text}" for text, n in counts.items())
-
-
-def claim_words(candidate: Candidate) -> str:
-    """The formal claim, or that there is none and why."""
-    if candidate.claim is not None:
-        return f"\u03b5\u00a0=\u00a0{candidate.claim.epsilon:.4g}, \u03b4\u00a0=\u00a0{delta_words(candidate.claim)}"
-    return "no formal claim" + (" (heuristic defence)" if candidate.guarantee == "heuristic" else "")
-
-
-def delta_words(claim: PrivacyClaim) -> str:
-    """Delta in digits that no line break tears apart."""
-    return f"{claim.delta:.2g}".replace("e-0", "e-").replace("-", "\u2011")
-
-
-def audit_method(audit: Audit) -> str:
-    """How an audit came to its number; a method that is not known stands for itself."""
-    return _METHODS.get(audit.id, audit.id)
-
-
-def inserted(audit: Audit) -> str:
-    """What was inserted, with its number."""
-    return f"{audit.canaries:,} {_CANARIES.get(audit.kind, audit.kind)}"
-
-
-def audited(audit: Audit) -> str:
-    """What an audit says about epsilon; that nothing was proved is not an epsilon of 0."""
-    value, kind = audit.epsilon.value, audit.epsilon.kind
-    if kind == "heuristic":
-        return f"\u03b5\u00a0about\u00a0{value:.3g} (heuristic, not a bound)"
-    if value == 0:
-        return f"nothing proved; {_reach(audit)}"
-    condition = "only if the trade-off curve is Gaussian" if kind == "conditional lower bound" else kind
-    return f"\u03b5\u00a0\u2265\u00a0{value:.3g} ({condition})"
-
-
-def _reach(audit: Audit) -> str:
-    trials = "canaries and guesses" if audit.id.startswith("one_run") else "trials"
-    if audit.ceiling == 0:
-        return f"with so few {trials} nothing could have been proved"
-    return f"so many {trials} could have proved up to \u03b5\u00a0{audit.ceiling:.3g}"
-
-
-def audit_sentence(audit: Audit) -> str:
-    """One audit in one line: what was done, what it proved, what is claimed."""
-    claim = "no claim" if audit.claimed is None else f"claimed \u03b5\u00a0{audit.claimed:.3g}"
-    stated = f"\u03b4\u00a0{audit.epsilon.delta:g}, confidence {100 * audit.epsilon.level:g}\u00a0%"
-    parts = [f"{audit.right:,} of {audit.guesses:,} guesses right", f"{audited(audit)} at {stated}"]
-    if audit.epsilon.value > 0 and audit.epsilon.kind != "heuristic":
-        parts.append(_reach(audit))
-    parts += [claim, *(["CLAIM CONTRADICTED"] if audit.contradicts else [])]
-    return f"{audit.id}: {inserted(audit)}; {'; '.join(parts)}{audit.note and f'. {audit.note}'}"
-
-
-def out_of_reach(audit: Audit) -> bool:
-    """Whether this audit could not have contradicted the claim, whatever the guesses."""
-    return audit.claimed is not None and audit.ceiling <= audit.claimed
 
 
 def _range(estimate: Estimate) -> str:

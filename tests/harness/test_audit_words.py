@@ -63,9 +63,9 @@ def test_without_a_policy_nothing_is_outside_of_one():
     ],
 )
 def test_what_a_difference_means(metric, low, high, words):
-    assert wording.direction(metric, Estimate((low + high) / 2, low, high, 0.95, "", 9, "records")) == words
+    assert metric_words.direction(metric, Estimate((low + high) / 2, low, high, 0.95, "", 9, "records")) == words
 
 
 def test_differences_of_percentages_are_points():
-    assert wording.number(wording.of_difference("heldout_accuracy"), -0.066) == "\u22126.6\u00a0pts"
-    assert wording.number(wording.of_difference("auc"), -0.066) == "\u22120.066"
+    assert metric_words.number(metric_words.of_difference("heldout_accuracy"), -0.066) == "\u22126.6\u00a0pts"
+    assert metric_words.number(metric_words.of_difference("auc"), -0.066) == "\u22120.066"

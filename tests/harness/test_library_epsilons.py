@@ -48,7 +48,7 @@ def test_tensorflow_privacys_statement(records, batch_size, epochs, multiplier, 
 
 
 @pytest.mark.keras
-@pytest.mark.parametrize(("records", "batch_size", "epochs", "multiplier", "delta"), RUNS[:4])
+@pytest.mark.parametrize(("records", "batch_size", "epochs", "multiplier", "delta"), [RUNS[0], *RUNS[2:4]])
 def test_tensorflow_privacys_tight_accountant(records, batch_size, epochs, multiplier, delta):
     """By privacy-loss distributions; its cells are of fixed width, ours follow epsilon."""
     library = pytest.importorskip(

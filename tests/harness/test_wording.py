@@ -149,15 +149,15 @@ def rule(outcome, ends, limit=0.5, metric="utility/heldout_accuracy", name="r"):
     ],
 )
 def test_limits_show_their_direction(one, sign):
-    assert wording.limit_words(one, [one]) == f"{sign}\u00a050.0\u00a0%"
+    assert metric_words.limit_words(one, [one]) == f"{sign}\u00a050.0\u00a0%"
     unsure = rule(Verdict.INCONCLUSIVE, (0.4, 0.6))
-    assert wording.limit_words(unsure, [unsure, one]) == f"{sign}\u00a050.0\u00a0%"
+    assert metric_words.limit_words(unsure, [unsure, one]) == f"{sign}\u00a050.0\u00a0%"
 
 
 def test_a_limit_whose_direction_is_not_known_stands_alone():
     unsure, failed = rule(Verdict.INCONCLUSIVE, (0.4, 0.6)), rule(Verdict.ERROR, None)
     other = rule(Verdict.PASS, (0.1, 0.2), name="other")
-    assert wording.limit_words(unsure, [unsure, failed, other]) == "50.0\u00a0%"
+    assert metric_words.limit_words(unsure, [unsure, failed, other]) == "50.0\u00a0%"
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_limit_whose_direction_is_not_known_stands_alone():
     ],
 )
 def test_numbers_read_well(name, value, shown):
-    assert wording.number(name, value) == shown
+    assert metric_words.number(name, value) == shown
 
 
 @pytest.mark.parametrize(
