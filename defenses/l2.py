@@ -1,0 +1,86 @@
+"""L2: a penalty on the squares of the weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..harness.checks import positive
+from ..harness.errors import NotApplicable
+from ..harness.protocols import Recipe, Trained
+from ..harness.types import Float64, Guarantee, Ints, TrainingData
+from ._plain import PlainTraining
+
+
+@dataclass(frozen=True)
+class L2(PlainTraining):
+    """Plain training of the mean loss plus (weight_decay / 2) x the sum of the squares of all weights.
+
+    A heuristic (Shokri et al. 2017, arXiv:1610.05820, section VIII): small weights cannot follow each record. The
+    penalty means the same everywhere: it replaces the `weight_decay` of recipes trained by gradient descent, and
+    becomes C = 1 / (weight_decay x records) in scikit-learn, whose loss is C x the sum over the records and whose
+    intercept is not penalised. A support vector machine separates classes by pairs, each with a part of the records, so
+    there the same C is a stronger penalty on a mean.
+
+    Attributes:
+        weight_decay: weight of the penalty, greater than 0; it takes the place of the recipe's own.
+    """
+
+    guarantee: ClassVar[Guarantee] = "heuristic"
+
+    weight_decay: float = 0.003
+
+    def __post_init__(self) -> None:
+        positive(weight_decay=self.weight_decay)
+
+    def supports(self, recipe: Recipe, records: int) -> str | None:  # noqa: ARG002 - the protocol's signature
+        """Support recipes that have the penalty as a setting: `weight_decay`, or `C` of scikit-learn."""
+        if _penalty_of(recipe) is None:
+            return f"L2 is not available for this {recipe.framework} recipe, which has neither weight_decay nor C"
+        if getattr(recipe, "train", None) is not None:
+            return f"L2 cannot change a training function of the user's; {recipe.framework} trains without one"
+        return None
+
+    def training_parameters(self) -> Mapping[str, object]:
+        """The penalty changes the weights."""
+        return dataclasses.asdict(self)
+
+    def train(
+        self, recipe: Recipe, data: TrainingData, rows: Sequence[Ints], seeds: Sequence[int]
+    ) -> Iterator[Trained]:
+        """Yield one model for each entry of `rows` and `seeds`, in order, trained plainly with the penalty.
+
+        Raises:
+            NotApplicable: `supports` has a reason against it.
+        """
+        for records, group in groupby(zip(rows, seeds, strict=True), key=lambda pair: len(pair[0])):
+            reason = self.supports(recipe, records)
+            if reason is not None:
+                raise NotApplicable(reason)
+            alike = list(group)
+            yield from super().train(
+                self.applied_to(recipe, records), data, [own for own, _ in alike], [seed for _, seed in alike]
+            )
+
+    def release(self, probabilities: Float64, rng: np.random.Generator) -> Float64:  # noqa: ARG002
+        """Answer with the model's own probabilities: float64 (n, classes)."""
+        return probabilities
+
+    def applied_to(self, recipe: Any, records: int) -> Any:
+        """Return the recipe with this penalty in place of its own, for training on so many records."""
+        if _penalty_of(recipe) == "C":
+            return dataclasses.replace(recipe, C=1 / (self.weight_decay * records))
+        return dataclasses.replace(recipe, weight_decay=self.weight_decay)
+
+
+def _penalty_of(recipe: Any) -> str | None:
+    """Name of the recipe's setting for the penalty."""
+    settings = {field.name for field in dataclasses.fields(recipe)}
+    if recipe.framework == "sklearn":
+        return "C" if "C" in settings else None
+    return "weight_decay" if "weight_decay" in settings else None
