@@ -117,15 +117,28 @@ def on_processes(
             for k, task in islice(waiting, count):
                 yield executor.submit(_fit_into, folder / f"{k}.pickle", recipe, stored, *task)
 
+        running: deque[Future[Path]] = deque()
         try:
             with _interrupts_kept_from_children():  # all workers start with the first submission
-                running = deque(submitted(2 * workers))
+                running.extend(submitted(2 * workers))
             while running:
                 path = running.popleft().result()
                 running.extend(submitted(1))
                 yield _taken(path)
         finally:
+            taken_over(running)
             executor.shutdown(wait=True, kill_workers=True)
+
+
+def taken_over(submitted: Sequence[Future[Any]], seconds: float = 5.0) -> bool:
+    """Wait until loky has taken up every submission, at most so many `seconds`; whether it has.
+
+    Shut down before that, its managing thread dies of a KeyError, with a traceback and a semaphore left behind.
+    """
+    end = time.monotonic() + seconds
+    while not (done := all(future.running() or future.done() for future in submitted)) and time.monotonic() < end:
+        time.sleep(0.001)
+    return done
 
 
 def _fit_into(path: Path, recipe: Recipe[ModelT_co], stored: StoredData, rows: Ints, seed: int) -> Path:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 import numpy as np
 
-from ..harness.errors import UsageError
+from ..harness.errors import NotApplicable, UsageError
 from ..harness.types import Float32, Float64, Ints, TrainingData
+from ._processes import fit_in_order
 
 if TYPE_CHECKING:
     from sklearn.base import ClassifierMixin
@@ -23,7 +26,14 @@ FILE = "model.skops"
 
 
 class SklearnModel:
-    """A fitted scikit-learn classifier. Records of any shape are flattened."""
+    """A fitted scikit-learn classifier. Records of any shape are flattened.
+
+    Attributes:
+        no_gradient: why its probabilities have no gradient with respect to a record; a subclass says so, or has a
+            `class_gradient` of its own.
+    """
+
+    no_gradient: ClassVar[str] = ""
 
     def __init__(self, estimator: ClassifierMixin, n_classes: int) -> None:
         """Wrap `estimator`, whose `classes_` may lack some of the `n_classes` labels."""
@@ -40,6 +50,10 @@ class SklearnModel:
         """Logarithms of the clipped probabilities: float32 (n, classes)."""
         return np.log(np.clip(self.probabilities(x), CLIP, 1 - CLIP)).astype(np.float32)
 
+    def class_gradient(self, x: Float32, labels: Ints) -> Float32:  # noqa: ARG002 - refuses every input
+        """Raise `NotApplicable` with the reason."""
+        raise NotApplicable(self.no_gradient)
+
     def save(self, folder: Path) -> None:
         """Write `model.skops`: arrays and a JSON schema in a zip file.
 
@@ -48,6 +62,52 @@ class SklearnModel:
         import skops.io
 
         skops.io.dump(self.estimator, folder / FILE, compression=zipfile.ZIP_DEFLATED)
+
+
+class SklearnRecipe(ABC):
+    """A recipe of scikit-learn; a subclass is a frozen dataclass of the estimator's parameters, under their own names.
+
+    Attributes:
+        model: what a fitted estimator becomes.
+        trusted: full names of the types in its file, beside those that skops itself holds to be safe.
+    """
+
+    framework: ClassVar[str] = "sklearn"
+    model: ClassVar[type[SklearnModel]]
+    trusted: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def untrained(self, seed: int) -> ClassifierMixin:
+        """The estimator before fitting; it uses one core, and every random draw of its fit comes from `seed`."""
+
+    def fit(self, data: TrainingData, rows: Ints, seed: int) -> SklearnModel:
+        """Fit on `rows` of `data`, on one core; the same seed gives the same model.
+
+        Raises:
+            UsageError: the rows hold one class only.
+        """
+        return self.model(fitted(self.untrained(seed), data, rows), data.n_classes)
+
+    def fit_pool(self, data: TrainingData, rows: Sequence[Ints], seeds: Sequence[int]) -> Iterator[SklearnModel]:
+        """Yield one model for each entry of `rows` and `seeds`, in order; large pools are fitted on all cores.
+
+        Raises:
+            UsageError: as `fit`.
+        """
+        return fit_in_order(self, data, rows, seeds)
+
+    def load(
+        self,
+        folder: Path,
+        shape: tuple[int, ...],  # noqa: ARG002 - the file knows it
+        n_classes: int,
+    ) -> SklearnModel:
+        """Read back what `save` wrote.
+
+        Raises:
+            UsageError: the file cannot be read or holds something else.
+        """
+        return self.model(load_estimator(folder, type(self.untrained(0)), self.trusted), n_classes)
 
 
 def flat(x: Float32) -> Float32:

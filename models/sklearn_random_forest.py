@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ..harness.checks import positive
-from ..harness.errors import NotApplicable
-from ..harness.types import Float32, Ints, TrainingData
-from ._processes import fit_in_order
-from ._sklearn import SklearnModel, fitted, load_estimator
+from ._sklearn import SklearnModel, SklearnRecipe
 
 if TYPE_CHECKING:
     from sklearn.ensemble import RandomForestClassifier
-
-TRUSTED = ("sklearn.tree._tree.Tree",)
-"""The compiled tree (arrays of nodes in a Cython class): the one type that skops does not trust by itself."""
 
 
 class RandomForestModel(SklearnModel):
     """A fitted random forest."""
 
-    def class_gradient(self, x: Float32, labels: Ints) -> Float32:  # noqa: ARG002 - refuses every input
-        """Raise `NotApplicable`: the probabilities are steps."""
-        raise NotApplicable("a random forest has no input gradients")
+    no_gradient: ClassVar[str] = "a random forest has no input gradients: its probabilities are steps"
 
 
 @dataclass(frozen=True)
-class SklearnRandomForest:
+class SklearnRandomForest(SklearnRecipe):
     """A forest of decision trees on bootstrap samples (Breiman 2001).
 
     Attributes:
@@ -42,7 +32,8 @@ class SklearnRandomForest:
     max_depth: int | None = None
     min_samples_leaf: int = 1
 
-    framework: ClassVar[str] = "sklearn"
+    model: ClassVar[type[SklearnModel]] = RandomForestModel
+    trusted: ClassVar[tuple[str, ...]] = ("sklearn.tree._tree.Tree",)  # arrays of nodes in a compiled class
 
     def __post_init__(self) -> None:
         positive(n_estimators=self.n_estimators, min_samples_leaf=self.min_samples_leaf)
@@ -60,34 +51,3 @@ class SklearnRandomForest:
             random_state=seed,
             n_jobs=1,
         )
-
-    def fit(self, data: TrainingData, rows: Ints, seed: int) -> RandomForestModel:
-        """Fit on `rows` of `data`, on one core.
-
-        Raises:
-            UsageError: the rows hold one class only.
-        """
-        return RandomForestModel(fitted(self.untrained(seed), data, rows), data.n_classes)
-
-    def fit_pool(self, data: TrainingData, rows: Sequence[Ints], seeds: Sequence[int]) -> Iterator[RandomForestModel]:
-        """Yield one forest for each entry of `rows` and `seeds`, in order; large pools grow on all cores.
-
-        Raises:
-            UsageError: the rows of a model hold one class only.
-        """
-        return fit_in_order(self, data, rows, seeds)
-
-    def load(
-        self,
-        folder: Path,
-        shape: tuple[int, ...],  # noqa: ARG002 - the file knows it
-        n_classes: int,
-    ) -> RandomForestModel:
-        """Read back what `save` wrote.
-
-        Raises:
-            UsageError: the file cannot be read or holds something else.
-        """
-        from sklearn.ensemble import RandomForestClassifier
-
-        return RandomForestModel(load_estimator(folder, RandomForestClassifier, TRUSTED), n_classes)
