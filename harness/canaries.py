@@ -33,6 +33,9 @@ from .types import Bools, Dataset, Float32, Ints
 KINDS: tuple[CanaryKind, ...] = get_args(CanaryKind)
 MOST_TIMES_DELTA = 0.01
 
+CANARY_COLUMN, CANARY = "canaries", "canary"
+"""Column of groups, and its value for canaries among the audit records of a pool."""
+
 
 @dataclass(frozen=True, eq=False)
 class Canaries:
@@ -145,6 +148,28 @@ def insert(dataset: Dataset, rows: Ints, kind: CanaryKind, seed: int) -> Canarie
     placed = np.asarray(rows.reshape(copies, -1).T)
     made = _MAKERS[kind](dataset, placed, generator(seed, "canary", "records"))
     return Canaries(made, kind, placed, coins(len(placed), seed))
+
+
+def among_members(dataset: Dataset, pool: Ints, count: int, seed: int) -> Dataset:
+    """The data set with wrong labels on some audit records, which the column `CANARY_COLUMN` tells from the others.
+
+    Args:
+        dataset: the records.
+        pool: int64 (n,), the audit records.
+        count: how many of them, 1 to n.
+        seed: root seed.
+    """
+    rows = generator(seed, "canary", "members").permutation(pool)[:count]
+    found = insert(dataset, rows, "mislabelled", seed).dataset
+    kind = np.full(len(dataset), "ordinary", dtype="<U8")
+    kind[rows] = CANARY
+    return replace(found, sensitive={**dataset.sensitive, CANARY_COLUMN: kind})
+
+
+def ordinary(dataset: Dataset, pool: Ints) -> Bools:
+    """Which audit records are no canaries: bool (n,)."""
+    column = dataset.sensitive.get(CANARY_COLUMN)
+    return np.ones(len(pool), dtype=np.bool_) if column is None else np.asarray(column[pool] != CANARY)
 
 
 def _mislabelled(dataset: Dataset, rows: Ints, rng: np.random.Generator) -> Dataset:

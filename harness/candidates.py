@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .accounting import claim_of
+from .canaries import ordinary
 from .canary_audit import audit_candidate
 from .comparison import paired_accuracy, paired_differences
 from .config import AuditSection
@@ -73,6 +74,7 @@ class Bench:
         quiet = replace(setting, observe=ignore)  # the scores are read back from the store
         tables = {n.id: run_membership(n, pool, quiet) for n in self.attacks if n.id in finished}
         correct, members = _correct(pool, setting), setting.split.member[setting.targets]
+        counted = ordinary(setting.dataset, setting.split.pool)
         best = strongest(tables, setting.fprs, setting.resampling, self.selection)
         candidate = Candidate(
             id=spec.id,
@@ -80,7 +82,7 @@ class Bench:
             defense=spec.defense_name,
             guarantee=spec.defense.guarantee,
             claim=_claim(pool, setting.split.models),
-            utility=utility_metrics(correct, members, setting.targets, setting.resampling),
+            utility=utility_metrics(correct[:, counted], members[:, counted], setting.targets, setting.resampling),
             attacks=results,
             strongest=best,
             audits=audits,
@@ -112,7 +114,7 @@ class Bench:
         if baseline is None:
             return own.candidate
         setting = self.setting
-        outside = ~setting.split.member[setting.targets]
+        outside = ~setting.split.member[setting.targets] & ordinary(setting.dataset, setting.split.pool)
         found = {
             "utility/heldout_accuracy": paired_accuracy(
                 (own.correct, baseline.correct), outside, setting.targets, setting.resampling

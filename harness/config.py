@@ -33,6 +33,11 @@ class PoolSection(_Section):
     """Audit records; each model trains on half of them. The rest of the data is auxiliary. With `targets` it may be
     absent: all records are asked about whose membership the data tell."""
 
+    canaries: int | None = Field(default=None, ge=2)
+    """How many of the audit records get a wrong label, for a worst case beside the average one: they are members of
+    half of the models like any other record (Aerni, Zhang and Tramer 2024, arXiv:2404.17399). They stand in a group of
+    their own and count in no accuracy."""
+
     @property
     def half(self) -> int:
         """Records that each model trains on."""
@@ -250,8 +255,9 @@ def _check_kind(config: ExperimentConfig, source: str) -> None:
         for section in ("candidates", "audit"):
             if getattr(config, section) is not None:
                 raise UsageError(f"{source}: {section}: not with targets: this run does not train them")
-        if config.pool.targets is not None:
-            raise UsageError(f"{source}: pool.targets: not with targets: each of them is attacked once")
+        for key in ("targets", "canaries"):
+            if getattr(config.pool, key) is not None:
+                raise UsageError(f"{source}: pool.{key}: not with targets: this run does not train them")
         _check_reference(config, source)
         return
     if config.reference is not None:
@@ -261,6 +267,8 @@ def _check_kind(config: ExperimentConfig, source: str) -> None:
             raise UsageError(f"{source}: {section}: missing (or name targets: models that somebody else trained)")
     if config.pool.records is None:
         raise UsageError(f"{source}: pool.records: missing: how many records are asked about, e.g. 1200")
+    if config.pool.canaries is not None and config.pool.canaries > config.pool.half:
+        raise UsageError(f"{source}: pool.canaries={config.pool.canaries}: must be at most half of the audit records")
 
 
 def _check_reference(config: ExperimentConfig, source: str) -> None:

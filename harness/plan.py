@@ -117,9 +117,12 @@ def _pooled(settings: config.ExperimentConfig, build: Builder) -> tuple[Dataset,
     assert settings.pool.records is not None
     dataset = build.dataset(build("datasets", "data", settings.data)[0], "data")
     try:
-        return dataset, paired_halves(dataset, settings.pool.models, settings.pool.records, settings.seed)
+        split = paired_halves(dataset, settings.pool.models, settings.pool.records, settings.seed)
     except UsageError as error:
         raise UsageError(f"{build.source}: {error}") from error
+    if settings.pool.canaries is None:
+        return dataset, split
+    return canaries.among_members(dataset, split.pool, settings.pool.canaries, settings.seed), split
 
 
 def _check_preparation(specs: Sequence[CandidateSpec], dataset: Dataset, source: str) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from privassay.experiments.digits import Digits
 from privassay.harness import canaries
+from privassay.harness.canaries import among_members, ordinary
 from privassay.harness.errors import UsageError
 
 
@@ -124,3 +125,16 @@ def test_the_number_of_canaries_is_bounded_by_delta(delta, most):
     canaries.check_number(most, delta)
     with pytest.raises(UsageError, match=f"must be at most {most}, .* lose most of its strength"):
         canaries.check_number(most + 1, delta)
+
+
+def test_canaries_among_the_members_of_a_pool():
+    dataset = Digits().load()
+    pool = np.arange(100, 500)
+    found = among_members(dataset, pool, 50, seed=3)
+    rows = np.flatnonzero(found.y != dataset.y)
+    assert len(rows) == 50
+    assert np.isin(rows, pool).all()
+    assert np.array_equal(found.x, dataset.x)
+    assert np.array_equal(np.flatnonzero(~ordinary(found, pool)), rows - 100)
+    assert found.sensitive["canaries"][rows].tolist() == ["canary"] * 50
+    assert ordinary(dataset, pool).all()
