@@ -1,25 +1,23 @@
-"""DP-SGD for Keras recipes, by TensorFlow Privacy's `DPModel`; importing it imports TensorFlow.
+"""DP-SGD for Keras recipes over Poisson batches, by TensorFlow Privacy; importing it imports TensorFlow.
 
-Batches. The records of an epoch are shuffled and dealt into round(records / batch_size) batches whose sizes
-differ by at most one, so each record is used exactly once an epoch and no short batch is left over. This is
-not Poisson sampling, and the claim is made without amplification. Then small batches only add noise: the
-larger the batch, the better the model at the same claim.
+Batches. At every step each record joins by its own coin, so batches differ in size and may be empty; an empty one is
+a step too. TensorFlow Privacy's own `DPModel` divides by the size that was drawn, which depends on the data, and
+scales its noise alike; so its parts are used here and the sum is divided by the expected size.
 
-Noise. `DPModel` clips each record's gradient to `max_grad_norm`, takes the mean over the batch and adds
-Gaussian noise of standard deviation noise_multiplier x max_grad_norm / (size of this batch). Against what one
-record can change, the noise is the same in every batch, whatever its size.
-
-Randomness. TensorFlow Privacy draws its noise from TensorFlow's global generator, whose state can be set but
-not put back. `train` sets it: a program around it that relies on that generator has to seed it again.
+Noise. Gaussian, from a generator of its own seeded with the model's seed, added to the sum of every step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from ..harness.accounting import observed_poisson
 from ..harness.errors import UsageError
 from ..harness.protocols import Model, Trained
 from ..harness.seeds import derive, generator
@@ -27,8 +25,9 @@ from ..harness.types import DPMechanism, Ints, ObservedSampling, TrainingData
 
 try:
     import tensorflow as tf
-    from tensorflow_privacy.privacy.fast_gradient_clipping.layer_registry import make_default_layer_registry
-    from tensorflow_privacy.privacy.keras_models.dp_keras_model import DPModel
+    from tensorflow_privacy.privacy.analysis.compute_dp_sgd_privacy_lib import compute_dp_sgd_privacy_statement
+
+    from ._clipping_keras import check_network, clipped_sums, gradients_of
 except ImportError as error:
     raise UsageError(
         f"DP-SGD on Keras needs TensorFlow Privacy ({error}): install it with pip install 'privassay[keras]'"
@@ -57,53 +56,120 @@ class KerasRecipe(Protocol):
         """Build and compile the network, let `loop` train it in place, return the model."""
 
 
+@dataclass(frozen=True)
+class Noise:
+    """How gradients are privatised.
+
+    Attributes:
+        multiplier: standard deviation of the noise over `max_grad_norm`; 0 adds none.
+        max_grad_norm: L2 norm to which each record's gradient is clipped.
+        expected_batch_size: divisor of the noisy sum; never the actual size, which depends on the data.
+        generator: source of the noise.
+    """
+
+    multiplier: float
+    max_grad_norm: float
+    expected_batch_size: float
+    generator: tf.random.Generator
+
+
 def train(recipe: KerasRecipe, data: TrainingData, rows: Ints, seed: int, settings: DPSGD) -> Trained:
     """Train one model; its mechanism holds the steps that the optimiser really took.
 
     A batch size beyond the number of records means that every record joins every batch.
+
+    Raises:
+        NotApplicable: the network can bound no record's part; the message says why.
     """
     recipe = settings.applied_to(recipe)
-    batches = max(1, round(len(rows) / recipe.batch_size))
-    planned = ObservedSampling("shuffled", 1 / batches, recipe.epochs * batches, float(recipe.epochs))
-    multiplier = settings.noise_for(planned)
-    uses = np.zeros(len(rows), dtype=np.int64)
-    steps = 0
+    rate = min(1.0, recipe.batch_size / len(rows))
+    steps = math.ceil(recipe.epochs / rate)
+    multiplier = settings.noise_for(ObservedSampling("poisson", rate, steps, steps * rate))
+    sizes: list[int] = []
+    taken = 0
 
     def loop(network: tf.keras.Model, x: tf.Tensor, y: tf.Tensor) -> None:
-        nonlocal steps
-        tf.random.set_seed(derive(seed, "noise"))
-        private = _private(network, settings.max_grad_norm, multiplier)
-
-        def step(batch: tf.Tensor) -> None:
-            private.train_step((tf.gather(x, batch), tf.gather(y, batch)))
-
-        compiled = tf.function(step, input_signature=[tf.TensorSpec([None], tf.int64)], autograph=False)
-        for batch in shuffled_batches(len(y), batches, recipe.epochs, generator(seed, "shuffle")):
-            compiled(tf.constant(batch))
-            uses[batch] += 1
-        steps = int(private.optimizer.iterations)
+        nonlocal taken
+        source = tf.random.Generator.from_seed(derive(seed, "noise"), alg="philox")
+        noise = Noise(multiplier, settings.max_grad_norm, rate * len(y), source)
+        batches = poisson_batches(len(y), rate, steps, generator(seed, "batches"))
+        taken += private_descent(network, noise, x, y, _counted(batches, sizes))
 
     model = recipe.fit_by(loop, data, rows, seed)
-    observed = ObservedSampling("shuffled", 1 / batches, steps, float(uses.max()))
-    mechanism = DPMechanism(multiplier, settings.max_grad_norm, observed, settings.target_delta)
+    observed = observed_poisson(rate, taken, len(rows), sum(sizes))
+    statement = library_statement(
+        len(rows), min(recipe.batch_size, len(rows)), taken, multiplier, settings.target_delta
+    )
+    mechanism = DPMechanism(multiplier, settings.max_grad_norm, observed, settings.target_delta, statement=statement)
     return Trained(model, mechanism)
 
 
-def shuffled_batches(records: int, batches: int, epochs: int, rng: np.random.Generator) -> Iterator[Ints]:
-    """Yield the indices of `batches` batches an epoch, each record in exactly one of them."""
-    for _ in range(epochs):
-        yield from np.array_split(rng.permutation(records), batches)
+def poisson_batches(records: int, rate: float, steps: int, rng: np.random.Generator) -> Iterator[Ints]:
+    """Yield `steps` batches; each of `records` joins each batch by its own coin, so some are empty."""
+    for _ in range(steps):
+        yield np.flatnonzero(rng.random(records) < rate)
 
 
-def _private(network: tf.keras.Model, max_grad_norm: float, multiplier: float) -> DPModel:
-    """`DPModel` over the very layers of `network`, so that training it trains the network."""
-    private = DPModel(
-        l2_norm_clip=max_grad_norm,
-        noise_multiplier=multiplier,
-        use_xla=False,
-        layer_registry=make_default_layer_registry(),  # clips without building each record's gradient
-        inputs=network.inputs,
-        outputs=network.outputs,
-    )
-    private.compile(network.optimizer, network.loss)
-    return private
+def _counted(batches: Iterable[Ints], sizes: list[int]) -> Iterator[Ints]:
+    """The same batches; their sizes are added to `sizes` as they are used."""
+    for batch in batches:
+        sizes.append(len(batch))
+        yield batch
+
+
+@lru_cache(maxsize=64)
+def library_statement(records: int, batch_size: int, steps: int, multiplier: float, delta: float) -> str:
+    """TensorFlow Privacy's own words on a run of Poisson batches; empty where it cannot compute an epsilon."""
+    rate = batch_size / records
+    epochs = steps * rate
+    # It rounds epochs / rate up to steps: a product that came out a hair too large would add one.
+    epochs = epochs if math.ceil(epochs / rate) == steps else math.nextafter(epochs, 0)
+    try:
+        statement: str = compute_dp_sgd_privacy_statement(
+            records, batch_size, epochs, multiplier, delta, used_microbatching=False
+        )
+    except (OverflowError, ValueError):  # noise beyond what its accountant's floating point holds
+        return ""
+    return statement
+
+
+def private_descent(network: tf.keras.Model, noise: Noise, x: tf.Tensor, y: tf.Tensor, batches: Iterable[Ints]) -> int:
+    """Train `network` in place on `batches` of (x, y); return the steps its optimiser took, empty ones included.
+
+    Penalties on weights are added after the noise, since they see no record.
+
+    Raises:
+        NotApplicable: the network can bound no record's part; the message says why.
+    """
+    check_network(network, tuple(x.shape[1:]))
+    weights = network.trainable_variables
+    clipped = clipped_sums(network, noise.max_grad_norm, tuple(x.shape[1:]))
+    deviation = noise.multiplier * noise.max_grad_norm
+
+    def descend(sums: list[tf.Tensor]) -> None:
+        noisy = [
+            (total + noise.generator.normal(weight.shape, stddev=deviation)) / noise.expected_batch_size
+            for total, weight in zip(sums, weights, strict=True)
+        ]
+        gradients = [a + b for a, b in zip(noisy, _penalty_gradients(network), strict=True)]
+        network.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+
+    def step(batch: tf.Tensor) -> None:
+        descend(clipped(tf.gather(x, batch), tf.gather(y, batch)))
+
+    def empty_step() -> None:  # many layers cannot take a batch of no records
+        descend([tf.zeros(weight.shape) for weight in weights])
+
+    # Concrete at once: TensorFlow would remark on every model having functions of its own.
+    step = tf.function(step, autograph=False).get_concrete_function(tf.TensorSpec([None], tf.int64))
+    empty_step = tf.function(empty_step, autograph=False).get_concrete_function()
+    before = int(network.optimizer.iterations)
+    for batch in batches:
+        step(tf.constant(batch)) if len(batch) else empty_step()
+    return int(network.optimizer.iterations) - before
+
+
+def _penalty_gradients(network: tf.keras.Model) -> list[tf.Tensor]:
+    with tf.GradientTape() as tape:
+        penalty = tf.add_n(network.losses or [tf.constant(0.0)])
+    return gradients_of(tape, penalty, network.trainable_variables)
