@@ -3,6 +3,7 @@
 import http.server
 import json
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -307,6 +308,8 @@ def test_certificates_are_checked(encrypted, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")  # MLflow's remarks on itself
+@pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_a_model_that_mlflow_serves(tmp_path):
     """A real `mlflow models serve` process, from start to a stop in the middle of a run."""
     import mlflow.sklearn
@@ -325,9 +328,8 @@ def test_a_model_that_mlflow_serves(tmp_path):
     environment["PATH"] = f"{os.path.dirname(sys.executable)}:{environment['PATH']}"
     begin = time.monotonic()
     log = (tmp_path / "log").open("w")
-    process = subprocess.Popen(
-        [*command, "--env-manager", "local", "--workers", "1"], stdout=log, stderr=log, env=environment, cwd=tmp_path
-    )
+    command += ["--env-manager", "local", "--workers", "1"]
+    process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=tmp_path, start_new_session=True)
     try:
         _until_alive(f"http://127.0.0.1:{port}/ping", process, tmp_path / "log")
         print(f"mlflow models serve answers after {time.monotonic() - begin:.1f} s")
@@ -339,7 +341,7 @@ def test_a_model_that_mlflow_serves(tmp_path):
         words = failure(UsageError, Endpoint(url))  # records of another shape
         assert "status 400" in words or "status 500" in words
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)  # the server is a child of the command
         process.wait(30)
         log.close()
     with pytest.raises(InfrastructureError, match="no answer"):

@@ -1,0 +1,1 @@
+"""Models that somebody else trained: one file for each way to them."""

@@ -1,0 +1,200 @@
+"""What every released model shares: asking in batches, and checking that what comes back is an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from ...harness.errors import PrivassayError, UsageError
+from ...harness.protocols import ReleasedModel
+from ...harness.types import Answers, Dataset, Float32, Float64
+
+AnswerForm = Literal["probabilities", "logits", "labels"]
+"""What a model gives: probabilities, the scores whose softmax they are, or the number of its class only."""
+
+FORMS: tuple[AnswerForm, ...] = ("probabilities", "logits", "labels")
+
+Ask = Callable[[Float32], Any]
+"""Takes records (n, *shape), gives answers in whatever type the framework has."""
+
+TOLERANCE = 1e-3
+"""How far the sum of a record's probabilities may be from 1. Answers are often rounded to a few digits."""
+
+_SHOWN = 200
+"""Characters of a foreign text that an error may quote."""
+
+
+def shortened(text: str) -> str:
+    """A foreign text on one line, cut where it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
+
+
+def told(error: BaseException) -> str:
+    """An exception of foreign code on one line."""
+    return f"{type(error).__name__}: {shortened(str(error))}"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a model's answers are understood.
+
+    Where the data have two classes, a single column is the answer for class 1, as a sigmoid gives it.
+
+    Attributes:
+        form: what the numbers are.
+        n_classes: classes of the data.
+        source: where the model is, for errors.
+    """
+
+    form: AnswerForm
+    n_classes: int
+    source: str
+
+    @property
+    def answers(self) -> Answers:
+        """What an attack may count on."""
+        return "labels" if self.form == "labels" else "probabilities"
+
+    def __call__(self, raw: Any, records: int) -> Float64:
+        """Probabilities float64 (records, n_classes), rows at least 0 with sum 1; one-hot for labels.
+
+        Raises:
+            UsageError: not numbers, not finite, another number of records or classes, labels out of range,
+                probabilities that do not sum to 1 within `TOLERANCE`, logits called probabilities or the reverse.
+        """
+        table = self._numbers(raw, records)
+        if self.form == "labels":
+            return self._one_hot(table)
+        table = self._one_column_per_class(table)
+        return self._softmax(table) if self.form == "logits" else self._normalised(table)
+
+    def _numbers(self, raw: Any, records: int) -> Float64:
+        try:
+            table = np.asarray(raw, dtype=np.float64)
+        except Exception as error:  # text, ragged rows, tensors that hold gradients: each library has its own
+            raise UsageError(f"{self.source}: the answers are no table of numbers ({told(error)})") from error
+        if table.ndim == 0 or len(table) != records:
+            found = len(table) if table.ndim else "one number"
+            raise UsageError(f"{self.source}: asked about {records} records, answers for {found}")
+        finite = np.isfinite(table).reshape(records, -1).all(axis=1)
+        if not finite.all():
+            raise UsageError(f"{self.source}: the answer for record {int(finite.argmin())} holds NaN or infinity")
+        return table
+
+    def _one_hot(self, table: Float64) -> Float64:
+        if table.shape not in ((len(table),), (len(table), 1)):
+            raise UsageError(f"{self.source}: answers of shape {table.shape} are not one label a record")
+        labels = table.reshape(-1)
+        wrong = (labels < 0) | (labels >= self.n_classes) | (labels % 1 != 0)
+        if wrong.any():
+            bad = int(wrong.argmax())
+            raise UsageError(
+                f"{self.source}: label {labels[bad]:g} for record {bad}: must be one of 0..{self.n_classes - 1}"
+            )
+        return np.asarray(np.eye(self.n_classes)[labels.astype(np.int64)])
+
+    def _one_column_per_class(self, table: Float64) -> Float64:
+        if self.n_classes == 2 and table.shape in ((len(table),), (len(table), 1)):
+            second = table.reshape(-1, 1)
+            return np.hstack([np.zeros_like(second) if self.form == "logits" else 1 - second, second])
+        if table.ndim == 1:
+            raise UsageError(
+                f"{self.source}: gives one number a record, the data have {self.n_classes} classes; "
+                "say `answers: labels` if it is the label"
+            )
+        if table.shape[1:] != (self.n_classes,):
+            found = table.shape[1] if table.ndim == 2 else f"shape {table.shape[1:]}"
+            raise UsageError(f"{self.source}: answers for {found} classes, the data have {self.n_classes}")
+        return table
+
+    def _softmax(self, table: Float64) -> Float64:
+        if len(table) and not outside(table).any() and not off_one(table).any():
+            raise UsageError(
+                f"{self.source}: every row lies between 0 and 1 and sums to 1, which looks like probabilities; "
+                "say `answers: probabilities`"
+            )
+        from scipy.special import softmax
+
+        return np.asarray(softmax(table, axis=1))
+
+    def _normalised(self, table: Float64) -> Float64:
+        if outside(table).any():
+            record, column = (int(i) for i in np.argwhere(outside(table))[0])
+            raise UsageError(
+                f"{self.source}: {table[record, column]:g} for record {record} is no probability, which looks like "
+                "logits; say `answers: logits`"
+            )
+        if off_one(table).any():
+            bad = int(off_one(table).argmax())
+            raise UsageError(
+                f"{self.source}: the probabilities of record {bad} sum to {table[bad].sum():.6g}, must sum to 1 "
+                f"within {TOLERANCE}"
+            )
+        return np.asarray(table / table.sum(axis=1, keepdims=True))
+
+
+def outside(table: Float64) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which entries cannot be probabilities: bool (n, classes)."""
+    return np.asarray((table < 0) | (table > 1 + TOLERANCE))
+
+
+def off_one(table: Float64) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which rows do not sum to 1: bool (n,)."""
+    return np.asarray(np.abs(table.sum(axis=1) - 1) > TOLERANCE)
+
+
+@dataclass(frozen=True, eq=False)
+class AskedModel:
+    """A model that is asked in batches and whose answers are checked.
+
+    Attributes:
+        ask: takes float32 (n, *shape), a copy that it may change.
+        reading: how its answers are understood.
+        batch_size: most records in one call.
+    """
+
+    ask: Ask
+    reading: Reading
+    batch_size: int
+
+    @property
+    def answers(self) -> Answers:
+        """Whether it answers with probabilities or with labels only."""
+        return self.reading.answers
+
+    def predict(self, x: Float32) -> Float64:
+        """Answers on records (n, *shape): float64 (n, classes), rows at least 0 with sum 1; one-hot for labels.
+
+        Raises:
+            UsageError: the model failed, or what came back is no answer.
+        """
+        starts = range(0, len(x), self.batch_size)
+        parts = [self._batch(x[start : start + self.batch_size]) for start in starts]
+        return np.concatenate(parts) if parts else np.zeros((0, self.reading.n_classes))
+
+    def _batch(self, x: Float32) -> Float64:
+        try:
+            raw = self.ask(np.array(x, dtype=np.float32))
+        except PrivassayError:
+            raise
+        except Exception as error:  # whatever a foreign model does
+            raise UsageError(
+                f"{self.reading.source}: failed on {len(x)} records of shape {x.shape[1:]} ({told(error)})"
+            ) from error
+        return self.reading(raw, len(x))
+
+
+def ask_two(model: ReleasedModel, dataset: Dataset) -> None:
+    """Ask `model` about the first two records of `dataset`, which finds other classes and another input shape.
+
+    Costs two queries.
+
+    Raises:
+        UsageError: what came back is no answer for these data.
+        InfrastructureError: no answer came.
+    """
+    model.predict(dataset.x[:2])

@@ -1,0 +1,101 @@
+"""The folder of a model that was logged with MLflow: what it says, what it holds, what can be read without MLflow."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ...harness.errors import UsageError
+from ...harness.trust import Trust
+from ...harness.types import Dataset, Float32
+from ._answers import AnswerForm, Ask, told
+
+_DESCRIPTION = "MLmodel"
+_TEXTS = frozenset(
+    ("conda.yaml", "python_env.yaml", "requirements.txt", "input_example.json", "serving_input_example.json")
+)
+"""Files that no loader of MLflow runs or builds objects from."""
+
+_REGISTERED = "registered_model_meta"
+"""Written by a download of a registered model."""
+
+
+def flavors_of(folder: Path, source: str) -> Mapping[str, Any]:
+    """The ways in which MLflow could load the model: name to settings.
+
+    Raises:
+        UsageError: the folder holds no model.
+    """
+    try:
+        return dict(yaml.safe_load((folder / _DESCRIPTION).read_text())["flavors"])
+    except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise UsageError(f"{source}: is no MLflow model ({told(error)})") from error
+
+
+def sha256_of_folder(folder: Path) -> str:
+    """Digest of the names and bytes of all files; the same for a model whichever name it was fetched by."""
+    digest = hashlib.sha256()
+    for path in _files(folder):
+        if path.name != _REGISTERED:
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
+    return digest.hexdigest()
+
+
+def require_all(folder: Path, trust: Trust) -> None:
+    """Ask for trust in every file that MLflow may run, the description last: it says which loader is called.
+
+    Raises:
+        UsageError: trust was not given.
+    """
+    asked = [path for path in _files(folder) if path.name not in _TEXTS | {_REGISTERED}]
+    for path in sorted(asked, key=lambda path: path.name == _DESCRIPTION):
+        trust.require(path, "MLflow's loaders run code that such a file can hold")
+
+
+def read_here(folder: Path, form: AnswerForm, dataset: Dataset, trust: Trust) -> Ask | None:
+    """How a model in a format that holds no code is asked; None where it is of another.
+
+    Raises:
+        UsageError: the file cannot be read, or holds more than the format's safe part and trust was not given.
+    """
+    flavors = flavors_of(folder, str(folder))
+    if "sklearn" in flavors and (path := _only(folder, "*.skops")):
+        from ._sklearn_files import skops_estimator
+
+        return by_estimator(skops_estimator(path, trust), form, dataset, path.name)
+    if flavors.keys() & {"tensorflow", "keras"} and (path := _only(folder, "*.keras")):
+        from ._keras_files import by_network, keras_network
+
+        return by_network(keras_network(path, trust))
+    if "onnx" in flavors and (path := _only(folder, "*.onnx")):
+        from ._onnx_files import by_onnx
+
+        return by_onnx(path)
+    return None
+
+
+def by_estimator(estimator: Any, form: AnswerForm, dataset: Dataset, source: str) -> Ask:
+    """How a fitted estimator is asked: for probabilities, or for labels where it has none or they are wanted."""
+    if form != "labels" and hasattr(estimator, "predict_proba"):
+        from ._sklearn_files import probabilities_of
+
+        return probabilities_of(estimator, dataset.n_classes, source)
+
+    def labels(x: Float32) -> Any:
+        return estimator.predict(x.reshape(len(x), -1))
+
+    return labels
+
+
+def _only(folder: Path, pattern: str) -> Path | None:
+    found = list(folder.rglob(pattern))
+    return found[0] if len(found) == 1 else None
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,41 @@
+"""Networks in ONNX files: a graph of listed operations, no code."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...harness.errors import UsageError
+from ...harness.types import Float32
+from ._answers import Ask, told
+
+
+def by_onnx(path: Path) -> Ask:
+    """How a graph is asked: its first output that is a table of floats, one row a record.
+
+    Raises:
+        UsageError: ONNX Runtime is not installed, or the file cannot be read.
+    """
+    try:
+        onnxruntime = importlib.import_module("onnxruntime")  # may be absent, also where types are checked
+    except ImportError as error:
+        raise UsageError(f"{path}: needs ONNX Runtime ({error}): install it with pip install onnxruntime") from error
+    try:
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime has no common base
+        raise UsageError(f"{path}: cannot be read ({told(error)})") from error
+    (first, *others) = [given.name for given in session.get_inputs()]
+    if others:
+        raise UsageError(f"{path}: has inputs {', '.join((first, *others))}, must have one")
+
+    def ask(x: Float32) -> Any:
+        tables = [np.asarray(out) for out in session.run(None, {first: x}) if isinstance(out, np.ndarray)]
+        floats = [table for table in tables if table.ndim == 2 and table.dtype.kind == "f"]
+        if not floats:
+            raise UsageError(f"{path}: has no output that is a table of floats, one row a record")
+        return floats[0]
+
+    return ask

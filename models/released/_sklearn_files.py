@@ -1,0 +1,74 @@
+"""Fitted estimators of scikit-learn in files: skops, which builds only objects of listed types, and pickles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...harness.errors import UsageError
+from ...harness.trust import Trust
+from ...harness.types import Float32, Float64
+from ._answers import Ask, told
+
+
+def skops_estimator(path: Path, trust: Trust) -> Any:
+    """Read an estimator from a skops file.
+
+    Raises:
+        UsageError: it cannot be read, or it holds types that skops does not list as safe and trust was not given.
+    """
+    import skops.io
+
+    try:
+        unknown = skops.io.get_untrusted_types(file=path)
+        if unknown:
+            trust.require(path, f"holds types that are not listed as safe: {', '.join(sorted(unknown))}")
+        return skops.io.load(path, trusted=unknown)
+    except UsageError:
+        raise
+    except Exception as error:  # zip, JSON, numpy and scikit-learn have no common base
+        raise UsageError(f"{path}: cannot be read by skops ({told(error)})") from error
+
+
+def pickled_estimator(path: Path, trust: Trust) -> Any:
+    """Read an estimator from a pickle or a joblib file.
+
+    Raises:
+        UsageError: trust was not given, or the file cannot be read.
+    """
+    trust.require(path, "a pickle runs code when it is read")
+    import joblib
+
+    try:
+        return joblib.load(path)
+    except Exception as error:  # a pickle may raise anything
+        raise UsageError(f"{path}: cannot be read ({told(error)})") from error
+
+
+def probabilities_of(estimator: Any, n_classes: int, source: str) -> Ask:
+    """How a fitted estimator is asked: records are flattened; a class that it never saw has probability 0.
+
+    Args:
+        estimator: has `predict_proba` and `classes_`.
+        n_classes: classes of the data.
+        source: where it is, for errors.
+
+    Raises:
+        UsageError: it has no probabilities, or its classes are not labels of the data.
+    """
+    if not hasattr(estimator, "predict_proba"):
+        raise UsageError(f"{source}: {type(estimator).__name__} has no predict_proba")
+    classes = np.asarray(estimator.classes_)
+    if classes.dtype.kind not in "iufb" or not np.isin(classes, np.arange(n_classes)).all():
+        shown = ", ".join(f"{name}" for name in classes[:5].tolist())
+        more = ", ..." if len(classes) > 5 else ""
+        raise UsageError(f"{source}: its classes are {shown}{more}, those of the data are 0..{n_classes - 1}")
+
+    def ask(x: Float32) -> Float64:
+        answers = np.zeros((len(x), n_classes))
+        answers[:, classes.astype(np.int64)] = estimator.predict_proba(x.reshape(len(x), -1))
+        return answers
+
+    return ask

@@ -1,0 +1,90 @@
+"""A released model in a file of weights."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ...harness.checks import one_of, positive, require
+from ...harness.errors import UsageError
+from ...harness.protocols import Released
+from ...harness.trust import Trust
+from ...harness.types import Dataset
+from ...harness.user_code import UserFunction
+from ._answers import Ask, AskedModel, Reading, ask_two
+
+TORCH = (".safetensors", ".pt", ".pth")
+PICKLES = (".joblib", ".pkl", ".pickle")
+SUFFIXES = (*TORCH, ".keras", ".skops", ".onnx", *PICKLES)
+
+
+@dataclass(frozen=True)
+class File:
+    """A model in a file, told by its suffix.
+
+    Formats that hold no code come first: `.safetensors`, `.pt` and `.pth` with tensors only, `.keras` with Keras's own
+    layers, `.skops` with types that skops lists as safe, `.onnx`. Everything else of them, and `.joblib`, `.pkl` and
+    `.pickle`, can run code when it is read and needs `--trust`.
+
+    Attributes:
+        path: the file.
+        answers: what the model's numbers are: `probabilities`, or `logits` as a torch module often gives.
+        build: for weights of torch: a function from shape and number of classes to the module they belong to.
+        batch_size: most records in one call, at least 1.
+        training_records: how many records the model trained on, where its owner says; at least 1.
+    """
+
+    path: Path
+    answers: Literal["probabilities", "logits"] = "probabilities"
+    build: UserFunction | None = None
+    batch_size: int = 256
+    training_records: int | None = None
+
+    def __post_init__(self) -> None:
+        require(self.path.suffix in SUFFIXES, "path", self.path.name, f"a file that ends in {', '.join(SUFFIXES)}")
+        one_of(("probabilities", "logits"), answers=self.answers)
+        positive(batch_size=self.batch_size)
+        if self.training_records is not None:
+            positive(training_records=self.training_records)
+        if self.build is not None:
+            require(self.path.suffix in TORCH, "build", self.build.name, "left out: only weights of torch need it")
+
+    def open(self, dataset: Dataset, trust: Trust) -> Released:
+        """Read the model and ask it about two records, which counts as two queries.
+
+        Raises:
+            UsageError: no such file, it cannot be read or needs trust, a package is missing, or its answers are none
+                for these data.
+        """
+        if not self.path.is_file():
+            raise UsageError(f"{self.path}: no such file")
+        reading = Reading(self.answers, dataset.n_classes, self.path.name)
+        model = AskedModel(self._ask(dataset, trust), reading, self.batch_size)
+        ask_two(model, dataset)
+        return Released(model, self.path.name, self._sha256(), training_records=self.training_records)
+
+    def _ask(self, dataset: Dataset, trust: Trust) -> Ask:
+        suffix = self.path.suffix
+        if suffix in TORCH:
+            from ._torch_files import by_module, torch_module
+
+            return by_module(torch_module(self.path, self.build, dataset, trust))
+        if suffix == ".keras":
+            from ._keras_files import by_network, keras_network
+
+            return by_network(keras_network(self.path, trust))
+        if suffix == ".onnx":
+            from ._onnx_files import by_onnx
+
+            return by_onnx(self.path)
+        from ._sklearn_files import pickled_estimator, probabilities_of, skops_estimator
+
+        read = skops_estimator if suffix == ".skops" else pickled_estimator
+        return probabilities_of(read(self.path, trust), dataset.n_classes, self.path.name)
+
+    def _sha256(self) -> str:
+        """Digest of the file; with an architecture from the user's code, of both digests."""
+        file = hashlib.sha256(self.path.read_bytes()).hexdigest()
+        return file if self.build is None else hashlib.sha256(f"{file} {self.build.sha256}".encode()).hexdigest()

@@ -1,0 +1,183 @@
+"""A released model in an MLflow registry or run.
+
+Inside this module `mlflow` is the library: imports are absolute.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...harness.checks import one_of, positive, require
+from ...harness.errors import InfrastructureError, UsageError
+from ...harness.protocols import Released
+from ...harness.trust import Trust
+from ...harness.types import Dataset, Float32
+from ._answers import FORMS, AnswerForm, Ask, AskedModel, Reading, told
+from ._mlflow_folder import by_estimator, flavors_of, read_here, require_all, sha256_of_folder
+
+_REFUSED = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "BAD_REQUEST", "NOT_FOUND", "PERMISSION_DENIED")
+"""Errors of MLflow that are the user's to mend."""
+
+
+@dataclass(frozen=True)
+class MLflow:
+    """A model that was logged with MLflow.
+
+    Three kinds need no `--trust`, because they are read here and not by MLflow: scikit-learn models in skops files,
+    Keras models in `.keras` files and ONNX graphs, on the conditions of `File`. (MLflow itself takes the types that a
+    skops file may build from the model's own description, so that file could run code.) For everything else trust is
+    asked for every file of the model: pickles, code, weights, and the description that says which loader is called.
+
+    Attributes:
+        model: `models:/NAME@ALIAS`, `models:/NAME/VERSION`, `models:/MODEL_ID` or `runs:/RUN/PATH`.
+        tracking_uri: where the registry and the runs are; None: MLflow's own default.
+        answers: what the numbers are: `probabilities`, `logits` or `labels`. A model that gives only labels is taken
+            as that, and the notes say so.
+        batch_size: most records in one call, at least 1.
+        training_records: how many records the model trained on, where its owner says; at least 1.
+    """
+
+    model: str
+    tracking_uri: str | None = None
+    answers: AnswerForm = "probabilities"
+    batch_size: int = 1024
+    training_records: int | None = None
+
+    def __post_init__(self) -> None:
+        allowed = "models:/NAME@ALIAS, models:/NAME/VERSION, models:/MODEL_ID or runs:/RUN/PATH"
+        written = re.fullmatch(r"models:/[^/@]+([@/][^/@]+)?|runs:/[^/]+/.+", self.model)
+        require(written is not None, "model", self.model, allowed)
+        one_of(FORMS, answers=self.answers)
+        positive(batch_size=self.batch_size)
+        if self.training_records is not None:
+            positive(training_records=self.training_records)
+
+    def open(self, dataset: Dataset, trust: Trust) -> Released:
+        """Fetch the model, read it and ask it about two records, which counts as two queries.
+
+        Raises:
+            UsageError: there is no such model, it needs trust, it cannot be read, or its answers are none for these
+                data.
+            InfrastructureError: the registry does not answer.
+        """
+        folder = self._fetched()
+        ask = read_here(folder, self.answers, dataset, trust) or self._read_by_mlflow(folder, dataset, trust)
+        first = self._first(ask, dataset)
+        labels_only = self.answers != "labels" and first.dtype.kind in "iub" and first.shape in ((2,), (2, 1))
+        reading = Reading("labels" if labels_only else self.answers, dataset.n_classes, self.model)
+        reading(first, 2)
+        notes = (f"{self.model} gives labels only",) if labels_only else ()
+        model = AskedModel(ask, reading, self.batch_size)
+        return Released(model, self.model, sha256_of_folder(folder), (), self.training_records, notes)
+
+    def _fetched(self) -> Path:
+        """The model's folder, a copy that lasts as long as the process: some models read files when they are asked."""
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("DO_NOT_TRACK", "true")
+        from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
+
+        copy = tempfile.mkdtemp(prefix="privassay-mlflow-")
+        atexit.register(shutil.rmtree, copy, ignore_errors=True)
+        uri = self.tracking_uri
+        try:
+            where = self.model if uri is None else _resolved(self.model, uri)
+            return Path(download_artifacts(where, dst_path=copy, tracking_uri=uri, registry_uri=uri))
+        except MlflowException as error:
+            kind = UsageError if error.error_code in _REFUSED else InfrastructureError
+            raise kind(f"{self.model}: cannot be fetched ({told(error)})") from error
+        except Exception as error:  # databases, stores of artifacts and HTTP have no common base
+            raise InfrastructureError(f"{self.model}: cannot be fetched ({told(error)})") from error
+
+    def _read_by_mlflow(self, folder: Path, dataset: Dataset, trust: Trust) -> Ask:
+        require_all(folder, trust)
+        try:
+            return _loaded(folder, self.answers, dataset)
+        except UsageError:
+            raise
+        except Exception as error:  # a model's loader may raise anything
+            raise UsageError(f"{self.model}: cannot be read ({told(error)})") from error
+
+    def _first(self, ask: Ask, dataset: Dataset) -> np.ndarray[Any, Any]:
+        """Answers about the first two records, as they came."""
+        try:
+            return np.asarray(ask(dataset.x[:2].copy()))
+        except UsageError:
+            raise
+        except Exception as error:  # whatever the model does
+            raise UsageError(f"{self.model}: failed on records of shape {dataset.shape} ({told(error)})") from error
+
+
+def _resolved(model: str, uri: str) -> str:
+    """Where the files of a model lie: MLflow would look names up at its global address, whatever it is told."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    if model.startswith("runs:/"):
+        run, _, name = model.removeprefix("runs:/").partition("/")
+        outputs = client.get_run(run).outputs
+        logged = [client.get_logged_model(output.model_id) for output in (outputs.model_outputs if outputs else ())]
+        # Older versions of MLflow keep a model among the files of its run, where the address as it is leads.
+        return next((found.artifact_location for found in logged if found.name == name), model)
+    while model.startswith("models:/"):
+        name, mark, rest = model.removeprefix("models:/").partition("@" if "@" in model else "/")
+        if not mark:
+            model = client.get_logged_model(name).artifact_location
+        else:
+            version = client.get_model_version_by_alias(name, rest).version if mark == "@" else rest
+            model = client.get_model_version_download_uri(name, version)
+    return model
+
+
+def _loaded(folder: Path, form: AnswerForm, dataset: Dataset) -> Ask:
+    """How a model is asked that MLflow loads, in the flavour that says most."""
+    where, flavors = str(folder), flavors_of(folder, str(folder))
+    if "sklearn" in flavors:
+        import mlflow.sklearn
+
+        return by_estimator(mlflow.sklearn.load_model(where), form, dataset, where)
+    if "pytorch" in flavors:
+        import mlflow.pytorch
+
+        from ._torch_files import by_module
+
+        return by_module(mlflow.pytorch.load_model(where, map_location="cpu").eval())
+    import mlflow.pyfunc
+
+    return _by_pyfunc(mlflow.pyfunc.load_model(where))
+
+
+def _by_pyfunc(model: Any) -> Ask:
+    """How a model of any flavour is asked: by records, or by named columns where its signature has names."""
+    schema = model.metadata.get_input_schema()
+    if schema is None or schema.is_tensor_spec():
+        return model.predict  # type: ignore[no-any-return]
+
+    def ask(x: Float32) -> Any:
+        import pandas as pd  # type: ignore[import-untyped]
+
+        flat = x.reshape(len(x), -1)
+        names = schema.input_names() or list(range(flat.shape[1]))
+        if len(names) != flat.shape[1]:
+            raise UsageError(f"takes {len(names)} columns, the records have {flat.shape[1]}")
+        kinds = schema.numpy_types()
+        return model.predict(
+            pd.DataFrame({n: _as(flat[:, i], k) for i, (n, k) in enumerate(zip(names, kinds, strict=True))})
+        )
+
+    return ask
+
+
+def _as(column: Float32, kind: Any) -> np.ndarray[Any, Any]:
+    """A column in the type that the signature asks for, unless that would change its values."""
+    cast = column.astype(kind)
+    return cast if np.array_equal(cast, column) else column

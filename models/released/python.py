@@ -1,0 +1,58 @@
+"""A released model behind a function of the user's code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...harness.checks import one_of, positive
+from ...harness.errors import UsageError
+from ...harness.protocols import Released
+from ...harness.trust import Trust
+from ...harness.types import Dataset
+from ...harness.user_code import UserFunction
+from ._answers import FORMS, AnswerForm, AskedModel, Reading, ask_two, told
+
+
+@dataclass(frozen=True)
+class Python:
+    """A model that the user's code loads.
+
+    The user's code runs because the experiment names it, so what it reads needs no `--trust`.
+
+    Attributes:
+        predict: a function that takes nothing, loads the model and returns a callable from float32 (n, *shape) to
+            answers (n, classes), or (n,) for labels.
+        answers: what the numbers are: `probabilities`, `logits` or `labels`.
+        batch_size: most records in one call, at least 1.
+        training_records: how many records the model trained on, where its owner says; at least 1.
+    """
+
+    predict: UserFunction
+    answers: AnswerForm = "probabilities"
+    batch_size: int = 1024
+    training_records: int | None = None
+
+    def __post_init__(self) -> None:
+        one_of(FORMS, answers=self.answers)
+        positive(batch_size=self.batch_size)
+        if self.training_records is not None:
+            positive(training_records=self.training_records)
+
+    def open(self, dataset: Dataset, trust: Trust) -> Released:  # noqa: ARG002 - the user's own code runs
+        """Load the model and ask it about two records, which counts as two queries.
+
+        Raises:
+            UsageError: there is no such function, it failed, what it returned cannot be called, or its answers are
+                none for these data.
+        """
+        name = self.predict.name
+        function = self.predict.load()
+        try:
+            ask = function()
+        except Exception as error:  # whatever the user's code does
+            raise UsageError(f"{name}: failed ({told(error)})") from error
+        if not callable(ask):
+            raise UsageError(f"{name}: returned a {type(ask).__name__}, must return a callable that takes records")
+        model = AskedModel(ask, Reading(self.answers, dataset.n_classes, name), self.batch_size)
+        ask_two(model, dataset)
+        return Released(model, name, self.predict.sha256, training_records=self.training_records)

@@ -1,0 +1,160 @@
+import json
+import os
+import zipfile
+
+import numpy as np
+import pytest
+from privassay.harness.errors import UsageError
+from privassay.harness.trust import Trust
+from privassay.harness.types import Dataset
+from privassay.models.released.file import File
+
+tf = pytest.importorskip("tensorflow", reason="needs the [keras] extra")
+# Keras 2.15 draws its own seeds by a call that Python deprecates.
+pytestmark = [pytest.mark.keras, pytest.mark.filterwarnings("ignore:non-integer arguments to randrange")]
+layers = tf.keras.layers
+
+X = np.random.default_rng(0).random((6, 4), dtype=np.float32)
+DATA = Dataset("toy", X, np.arange(6) % 3, 3, (0.0, 1.0), False, "none")
+
+
+def own_loss(labels, answers):
+    return tf.reduce_mean(answers)
+
+
+def dense():
+    regulariser = tf.keras.regularizers.L2(0.1)
+    tf.keras.utils.set_random_seed(0)
+    network = tf.keras.Sequential(
+        [
+            layers.Input((4,)),
+            layers.Dense(5, "relu", kernel_regularizer=regulariser),
+            layers.BatchNormalization(),
+            layers.Dropout(0.9),
+            layers.Dense(3, "softmax"),
+        ]
+    )
+    network.compile("adam", own_loss)  # cannot be read back, nor needs to be
+    return network
+
+
+def branched():
+    given = layers.Input((4,))
+    return tf.keras.Model(given, layers.Softmax()(layers.Add()([layers.Dense(3)(given), layers.Dense(3)(given)])))
+
+
+def refusal(path, trust=None):
+    with pytest.raises(UsageError) as raised:
+        File(path).open(DATA, Trust() if trust is None else trust)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def rewritten(source, path, change):
+    """The same archive with another description."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "config.json":
+                config = json.loads(content)
+                change(config)
+                content = json.dumps(config).encode()
+            new.writestr(name, content)
+
+
+@pytest.mark.parametrize("make", [dense, branched])
+def test_networks_of_keras_layers_need_no_trust(tmp_path, make):
+    network = make()
+    network.save(tmp_path / "net.keras")
+    trust = Trust()
+    answers = File(tmp_path / "net.keras").open(DATA, trust).model.predict(X)
+    np.testing.assert_allclose(answers, network(X, training=False).numpy(), rtol=1e-5)
+    assert trust.used == []
+
+
+@pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
+def test_a_lambda_layer_needs_trust_and_does_not_run_without(tmp_path):
+    marker, path = tmp_path / "code_ran", tmp_path / "net.keras"
+    allowed = tmp_path / "allowed"
+    allowed.mkdir()
+    call = (
+        f"__import__('os').path.isdir({str(allowed)!r}) and __import__('os').makedirs({str(marker)!r}, exist_ok=True)"
+    )
+    hostile = eval(f"lambda x: (x, {call})[0]")  # on one line, as the file will hold it
+    given = layers.Input((4,))
+    allowed.rmdir()  # so that building it here does nothing
+    network = tf.keras.Model(given, layers.Dense(3, "softmax")(layers.Lambda(hostile)(given)))
+    network.save(path)
+    allowed.mkdir()
+    assert "names code that is not of Keras's layers: keras.layers.Lambda; --trust" in refusal(path)
+    assert not marker.exists()
+    trust = Trust(given=True)
+    assert File(path).open(DATA, trust).model.predict(X).shape == (6, 3)
+    assert marker.exists()
+    assert [file.path for file in trust.used] == ["net.keras"]
+
+
+def activation(module, kind, config, registered_name):
+    def change(description):
+        named = {"module": module, "class_name": kind, "config": config, "registered_name": registered_name}
+        description["config"]["layers"][1]["config"]["activation"] = named
+
+    return change
+
+
+def whole(module):
+    return lambda description: description.update({"module": module, "class_name": "Thing"})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        activation("os", "function", "mkdir", "mkdir"),
+        whole("released_hostile"),
+        activation("keras.layers", "Absent", {}, "deserialize"),
+        activation("keras.models", "load_model", {}, None),
+        activation("keras.utils", "get_file", {}, None),
+        activation(None, "Lambda", {}, None),
+        activation("builtins", "__lambda__", {"value": "eA=="}, None),
+    ],
+)
+def test_descriptions_that_name_other_code_are_refused_before_keras_sees_them(tmp_path, change, monkeypatch):
+    """Keras's own safe mode imports any module that is named; this one would make a folder."""
+    marker = tmp_path / "code_ran"
+    (tmp_path / "released_hostile.py").write_text(f"import os\nos.mkdir({str(marker)!r})\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    dense().save(tmp_path / "good.keras")
+    rewritten(tmp_path / "good.keras", tmp_path / "bad.keras", change)
+    assert "bad.keras: names code that is not of Keras's layers: " in refusal(tmp_path / "bad.keras")
+    assert not marker.exists()
+
+
+def test_keras_itself_would_have_imported_it(tmp_path, monkeypatch):
+    """The reason for the check: should this fail, Keras has closed the door itself."""
+    marker = tmp_path / "code_ran"
+    (tmp_path / "released_imported.py").write_text(f"import os\nos.mkdir({str(marker)!r})\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    dense().save(tmp_path / "good.keras")
+    rewritten(tmp_path / "good.keras", tmp_path / "bad.keras", whole("released_imported"))
+    with pytest.raises(TypeError, match="Could not locate class"):
+        tf.keras.models.load_model(tmp_path / "bad.keras", compile=False, safe_mode=True)
+    assert marker.exists()
+
+
+def test_an_hdf5_file_under_another_name_is_not_read(tmp_path):
+    """Keras would read it in its old format, which has no safe mode."""
+    with pytest.warns(UserWarning, match="HDF5"):
+        dense().save(tmp_path / "net.h5")
+    os.rename(tmp_path / "net.h5", tmp_path / "net.keras")
+    assert "net.keras: is no Keras file (BadZipFile" in refusal(tmp_path / "net.keras", Trust(given=True))
+
+
+def test_other_shapes_and_classes_are_told_at_open(tmp_path):
+    path = tmp_path / "net.keras"
+    dense().save(path)
+    other = Dataset("other", X[:, :3], DATA.y, 3, (0.0, 1.0), False, "none")
+    with pytest.raises(UsageError, match=r"net\.keras: failed on 2 records of shape \(3,\)"):
+        File(path).open(other, Trust())
+    more = Dataset("more", X, DATA.y, 4, (0.0, 1.0), False, "none")
+    with pytest.raises(UsageError, match=r"answers for 3 classes, the data have 4"):
+        File(path).open(more, Trust())
