@@ -14,6 +14,7 @@ from ..harness.errors import NotApplicable
 from ..harness.mechanisms import ConvexLoss, logistic_loss
 from ..harness.protocols import Model, Recipe, Trained
 from ..harness.types import Float64, Guarantee, Ints, PrivacyClaim, TrainingData
+from ._plain import PlainAnswers
 
 _CONSTANT = 0.25
 """The constant feature that carries the intercept: small, so that the others keep 97 % of the norm of 1."""
@@ -86,7 +87,7 @@ def _scale(bound: float) -> float:
     return math.sqrt(1 - _CONSTANT**2) / bound
 
 
-class ConvexTraining:
+class ConvexTraining(PlainAnswers):
     """Trains logistic regressions with a theorem's noise. A defence adds its parameters and `fitted`.
 
     Attributes:
@@ -138,7 +139,3 @@ class ConvexTraining:
     def fitted(self, problem: Problem, seed: int) -> tuple[Float64, PrivacyClaim]:
         """Return private weights, float64 of `problem.shape`, with what they promise."""
         raise NotImplementedError
-
-    def release(self, probabilities: Float64, rng: np.random.Generator) -> Float64:  # noqa: ARG002
-        """Answer with the model's own probabilities: float64 (n, classes); training protects them."""
-        return probabilities

@@ -1,11 +1,13 @@
-"""Plain training, shared by every defence that leaves training alone."""
+"""Plain training and plain answers, for every defence that leaves the one or the other alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
+
 from ..harness.protocols import PoolRecipe, Recipe, Trained
-from ..harness.types import Ints, TrainingData
+from ..harness.types import Float64, Ints, TrainingData
 
 
 class PlainTraining:
@@ -29,3 +31,11 @@ class PlainTraining:
             models = (recipe.fit(data, own_rows, seed) for own_rows, seed in zip(rows, seeds, strict=True))
         for model in models:
             yield Trained(model, mechanism=None)
+
+
+class PlainAnswers:
+    """Answers with the model's own probabilities: what protects it, if anything, is its training."""
+
+    def release(self, probabilities: Float64, rng: np.random.Generator) -> Float64:  # noqa: ARG002
+        """The model's own probabilities: float64 (n, classes)."""
+        return probabilities

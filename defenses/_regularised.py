@@ -10,11 +10,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-import numpy as np
-
 from ..harness.errors import NotApplicable
 from ..harness.protocols import Model, Recipe, Trained
-from ..harness.types import Float64, Guarantee, Ints, TrainingData
+from ..harness.types import Guarantee, Ints, TrainingData
+from ._plain import PlainAnswers
 
 
 @runtime_checkable
@@ -33,7 +32,7 @@ class LoopRecipe(Recipe, Protocol):
         """Build the module from `seed`, let `loop(module, x, y)` train it in place, return the model."""
 
 
-class LoopDefense:
+class LoopDefense(PlainAnswers):
     """A defence that trains recipes by a loop of its own, through their `fit_by`, so the models are the recipe's own.
 
     Batches are drawn as in plain training: from the same stream of the seed, in a new order each epoch. Arithmetic is
@@ -74,10 +73,6 @@ class LoopDefense:
     def training_parameters(self) -> Mapping[str, object]:
         """Every parameter changes the weights."""
         return dataclasses.asdict(self)  # type: ignore[call-overload,no-any-return] # the defences are dataclasses
-
-    def release(self, probabilities: Float64, rng: np.random.Generator) -> Float64:  # noqa: ARG002
-        """Answer with the model's own probabilities: float64 (n, classes); training changed them."""
-        return probabilities
 
 
 class Regularised(LoopDefense, ABC):

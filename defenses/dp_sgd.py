@@ -18,7 +18,6 @@ from ..harness.errors import NotApplicable, UsageError
 from ..harness.protocols import PrivatePoolRecipe, Recipe, Trained
 from ..harness.types import (
     DPMechanism,
-    Float64,
     GradientNoise,
     Guarantee,
     Ints,
@@ -26,6 +25,7 @@ from ..harness.types import (
     TrainingData,
     Unit,
 )
+from ._plain import PlainAnswers
 
 # For recipes without a private trainer of their own. Each module has
 # `train(recipe, data, rows, seed, settings) -> Trained`; imported when first needed.
@@ -37,7 +37,7 @@ RecipeT = TypeVar("RecipeT")
 
 
 @dataclass(frozen=True)
-class DPSGD:
+class DPSGD(PlainAnswers):
     """DP-SGD (Abadi et al. 2016, arXiv:1607.00133); parameters are named as in Opacus.
 
     Exactly one of `target_epsilon` and `noise_multiplier` is given. The claim is recomputed from the steps
@@ -154,10 +154,6 @@ class DPSGD:
         if self.target_delta * units >= 1:  # at delta = 1/n the definition allows publishing one record in full
             return f"target_delta={self.target_delta:g}: must be below 1 / {units}, one over the training {self.unit}s"
         return None
-
-    def release(self, probabilities: Float64, rng: np.random.Generator) -> Float64:  # noqa: ARG002
-        """Answer with the model's own probabilities: float64 (n, classes); training protects them."""
-        return probabilities
 
     def applied_to(self, recipe: RecipeT) -> RecipeT:
         """Return the recipe with this defence's optimiser settings in place of its own."""

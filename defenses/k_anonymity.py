@@ -11,12 +11,12 @@ import numpy as np
 from ..harness.checks import positive
 from ..harness.errors import NotApplicable
 from ..harness.protocols import Recipe, Trained
-from ..harness.types import Float64, Guarantee, Ints, TrainingData
-from ._plain import PlainTraining
+from ..harness.types import Guarantee, Ints, TrainingData
+from ._plain import PlainAnswers, PlainTraining
 
 
 @dataclass(frozen=True)
-class KAnonymity(PlainTraining):
+class KAnonymity(PlainAnswers, PlainTraining):
     """Plain training on k-anonymised records (Goldsteen et al. 2021, arXiv:2007.13086); every feature counts.
 
     A decision tree with at least k training records in each leaf is fitted to the labels; then all records of a leaf
@@ -92,7 +92,3 @@ class KAnonymity(PlainTraining):
             data.bounds,
         )
         return shown, [start + place for start, (_, _, place) in zip(starts[:-1], parts, strict=True)]
-
-    def release(self, probabilities: Float64, rng: np.random.Generator) -> Float64:  # noqa: ARG002
-        """Answer with the model's own probabilities: float64 (n, classes); training changed them."""
-        return probabilities

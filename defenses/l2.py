@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, ClassVar
 
-import numpy as np
-
 from ..harness.checks import positive
 from ..harness.errors import NotApplicable
 from ..harness.protocols import Recipe, Trained
-from ..harness.types import Float64, Guarantee, Ints, TrainingData
-from ._plain import PlainTraining
+from ..harness.types import Guarantee, Ints, TrainingData
+from ._plain import PlainAnswers, PlainTraining
 
 
 @dataclass(frozen=True)
-class L2(PlainTraining):
+class L2(PlainAnswers, PlainTraining):
     """Plain training of the mean loss plus (weight_decay / 2) x the sum of the squares of all weights.
 
     A heuristic (Shokri et al. 2017, arXiv:1610.05820, section VIII): small weights cannot follow each record. The
@@ -66,10 +64,6 @@ class L2(PlainTraining):
             yield from super().train(
                 self.applied_to(recipe, records), data, [own for own, _ in alike], [seed for _, seed in alike]
             )
-
-    def release(self, probabilities: Float64, rng: np.random.Generator) -> Float64:  # noqa: ARG002
-        """Answer with the model's own probabilities: float64 (n, classes)."""
-        return probabilities
 
     def applied_to(self, recipe: Any, records: int) -> Any:
         """Return the recipe with this penalty in place of its own, for training on so many records."""

@@ -15,14 +15,14 @@ from ..harness.mechanisms import vote_noise, votes_claim
 from ..harness.protocols import Recipe, Trained
 from ..harness.seeds import derive, generator
 from ..harness.types import Float64, Guarantee, Ints, TrainingData
-from ._plain import PlainTraining
+from ._plain import PlainAnswers, PlainTraining
 
 LEAST_RECORDS = 10
 """Records that a teacher must have; with fewer it has nothing to teach."""
 
 
 @dataclass(frozen=True)
-class PATE:
+class PATE(PlainAnswers):
     """Private aggregation of teacher ensembles with the Gaussian noisy maximum.
 
     GNMax of Papernot et al. (2018, arXiv:1802.08908), after Papernot et al. (2017, arXiv:1610.05755). The model's
