@@ -18,11 +18,11 @@ from .events import ignore
 from .evidence import METRIC_PREFIX, Candidate, Comparison
 from .groups import group_columns, groups
 from .inversion_metrics import Judge
-from .metrics import utility_metrics
+from .metrics import crossed_r2, explained, regression_metrics, utility_metrics
 from .pool import Pool
 from .released import ReleasedPool
 from .strongest import strongest
-from .types import Bools, Estimate, PrivacyClaim, ScoreTable, Selection
+from .types import Estimate, Float64, PrivacyClaim, ScoreTable, Selection
 from .users import about_users
 from .vulnerability import restricted_rows, vulnerability
 
@@ -34,12 +34,13 @@ class Measured:
     Attributes:
         candidate: as it enters the evidence.
         tables: scores of each membership attack that gave a result, by its name.
-        correct: bool (t, n), whether each target labels each audit record correctly.
+        worth: float64 (t, n), what each target's answer to each audit record is worth: 1 for the right label, 0 for a
+            wrong one; where the target is a number, how much of it the answer explains (`metrics.explained`).
     """
 
     candidate: Candidate
     tables: Mapping[str, ScoreTable]
-    correct: Bools
+    worth: Float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +74,7 @@ class Bench:
         finished = {result.id for result in results if result.status == "ok" and result.family == "membership"}
         quiet = replace(setting, observe=ignore)  # the scores are read back from the store
         tables = {n.id: run_membership(n, pool, quiet) for n in self.attacks if n.id in finished}
-        correct, members = _correct(pool, setting), setting.split.member[setting.targets]
-        counted = ordinary(setting.dataset, setting.split.pool)
+        worth = _worth(pool, setting)
         best = strongest(tables, setting.fprs, setting.resampling, self.selection)
         candidate = Candidate(
             id=spec.id,
@@ -82,14 +82,14 @@ class Bench:
             defense=spec.defense_name,
             guarantee=spec.defense.guarantee,
             claim=_claim(pool, setting.split.models),
-            utility=utility_metrics(correct[:, counted], members[:, counted], setting.targets, setting.resampling),
+            utility=_utility(worth, setting),
             attacks=results,
             strongest=best,
             audits=audits,
             origin=pool.origin() if isinstance(pool, ReleasedPool) else None,
         )
         pool.forget()
-        return Measured(self._looked_into(candidate, tables), tables, correct)
+        return Measured(self._looked_into(candidate, tables), tables, worth)
 
     def _looked_into(self, candidate: Candidate, tables: Mapping[str, ScoreTable]) -> Candidate:
         """The candidate with its groups and single records, by the primary attack where it gave a result."""
@@ -114,12 +114,7 @@ class Bench:
         if baseline is None:
             return own.candidate
         setting = self.setting
-        outside = ~setting.split.member[setting.targets] & ordinary(setting.dataset, setting.split.pool)
-        found = {
-            "utility/heldout_accuracy": paired_accuracy(
-                (own.correct, baseline.correct), outside, setting.targets, setting.resampling
-            )
-        }
+        found = _utility_difference(own.worth, baseline.worth, setting)
         for name in [self.primary] if self.primary else own.tables:
             if name in own.tables and name in baseline.tables:
                 found |= _differences(name, own, baseline, setting)
@@ -160,6 +155,28 @@ def _claim(pool: Pool, models: int) -> PrivacyClaim | None:
     return max(claims, key=lambda claim: claim.epsilon)
 
 
-def _correct(pool: Pool, setting: Setting) -> Bools:
-    labels = setting.dataset.y[setting.split.pool]
-    return np.stack([pool.released(int(k)).argmax(axis=1) == labels for k in setting.targets])
+def _worth(pool: Pool, setting: Setting) -> Float64:
+    """See `Measured`."""
+    wanted, grid = setting.dataset.y[setting.split.pool], setting.dataset.grid
+    answers = (pool.released(int(k)) for k in setting.targets)
+    if grid is None:
+        return np.array([answer.argmax(axis=1) == wanted for answer in answers], dtype=np.float64)
+    return np.stack([explained(answer, wanted, grid) for answer in answers])
+
+
+def _utility(worth: Float64, setting: Setting) -> dict[str, Estimate]:
+    """How good the deployed models are, canaries left out."""
+    counted = ordinary(setting.dataset, setting.split.pool)
+    about = setting.split.member[setting.targets][:, counted], setting.targets, setting.resampling
+    if setting.dataset.grid is None:
+        return utility_metrics(worth[:, counted] == 1, *about)
+    return regression_metrics(worth[:, counted], *about)
+
+
+def _utility_difference(worth: Float64, baseline: Float64, setting: Setting) -> dict[str, Estimate]:
+    """How much better than the baseline on records that the target did not train on."""
+    outside = ~setting.split.member[setting.targets] & ordinary(setting.dataset, setting.split.pool)
+    about = outside, setting.targets, setting.resampling
+    if setting.dataset.grid is None:
+        return {"utility/heldout_accuracy": paired_accuracy((worth == 1, baseline == 1), *about)}
+    return {"utility/heldout_r2": crossed_r2(worth - baseline, *about)}

@@ -83,7 +83,7 @@ def _run(arguments: argparse.Namespace) -> int:
     with terminal.progress(screen) as observe:
         evidence = pipeline.run(planned, arguments.out, observe)
     screen.print(terminal.verdict_table(evidence))
-    for line in (*terminal.control_lines(evidence), *terminal.audit_lines(evidence)):
+    for line in (*terminal.record_lines(evidence), *terminal.control_lines(evidence), *terminal.audit_lines(evidence)):
         screen.print(line, soft_wrap=True)
     verdicts = pipeline.release_verdicts(planned, evidence)
     codes = [gate.exit_code(verdicts) if planned.policy else gate.exit_code_without_policy(evidence)]

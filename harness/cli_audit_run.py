@@ -92,7 +92,7 @@ def _setting(plan: Plan, store: Store, observe: Observer) -> Setting:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from . import plan, terminal, wording
+    from . import audit_words, plan, terminal
 
     planned = plan.make(arguments.experiment, [*arguments.set, *_overrides(arguments)])
     screen = terminal.console()
@@ -100,7 +100,7 @@ def _run(arguments: argparse.Namespace) -> int:
         audited = run_audit(planned, arguments.candidate, arguments.out, observe)
     for name, audits in audited:
         for audit in audits:
-            screen.print(f"{name}  {wording.audit_sentence(audit)}", soft_wrap=True, markup=False, highlight=False)
+            screen.print(f"{name}  {audit_words.audit_sentence(audit)}", soft_wrap=True, markup=False, highlight=False)
     refuted = any(audit.contradicts for _, audits in audited for audit in audits)
     code = ExitCode.FAIL if refuted else ExitCode.PASS
     if arguments.json:

@@ -6,11 +6,12 @@ attack a row speaks about: a pointer for a human reviewer.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .evidence import AttackResult, Evidence
+from .evidence import AttackResult, Candidate, Evidence
 from .power import smallest_certifiable
-from .types import Family
+from .types import Family, PrivacyClaim
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ GLOSSARY = (
         "Differential privacy: whatever the attack, membership odds change at most e^ε-fold, but for δ.",
     ),
     ("Reference models", "Models that the attacker trained himself to learn how members are answered."),
+    ("Released model", "A model that somebody else trained: nothing is known about its training, nothing is claimed."),
+    ("Front", "The candidates that no other one beats in accuracy and leakage, by point estimates."),
 )
 
 
@@ -88,14 +91,33 @@ def _row(kind: Kind, evidence: Evidence) -> Row:
 
 
 def _reach(evidence: Evidence) -> str:
-    """What so many records can show at best."""
-    pool, section = evidence.provenance.data.pool, evidence.experiment.get("pool", {})
-    records = pool if section.get("targets") != 1 else pool // 2  # one target's members are half of the pool
+    """What so many members can show at best; empty where their number is not known."""
+    data = evidence.provenance.data
+    whom, count = "members", data.pool if not _one_target(evidence) else data.pool // 2  # of one target: half the pool
+    if data.users is not None or _released(evidence):
+        whom, count = "users" if data.users is not None else "members", _counted(evidence)
+    if not count:
+        return ""
     level = evidence.experiment.get("metrics", {}).get("level", 0.95)
     return (
-        f"With {records:,} members no rate below {100 * smallest_certifiable(records, level):.2g} % can be "
+        f" With {count:,} {whom} no rate below {100 * smallest_certifiable(count, level):.2g} % can be "
         "shown, even if nobody is flagged: below that a policy limit stays inconclusive."
     )
+
+
+def _counted(evidence: Evidence) -> int:
+    """How many members, or users, the true positive rates are over; 0 where no attack gave one."""
+    attacks = [a for c in evidence.candidates for a in c.attacks if a.family == "membership"]
+    return max((e.n for a in attacks for name, e in a.metrics.items() if name.startswith("tpr_at_")), default=0)
+
+
+def _one_target(evidence: Evidence) -> bool:
+    section = evidence.experiment.get("pool")
+    return isinstance(section, dict) and section.get("targets") == 1
+
+
+def _released(evidence: Evidence) -> list[Candidate]:
+    return [candidate for candidate in evidence.candidates if candidate.origin is not None]
 
 
 def _ran(attacks: list[AttackResult], name: str) -> int:
@@ -110,14 +132,12 @@ def limits(evidence: Evidence) -> list[str]:
         "Rates are averages over records. Single records, often unusual ones, can be exposed far more.",
         "The strongest attack is picked on the same records it is measured on, which favours the attacker: "
         "its rate is optimistic for him, and so errs on the side of caution. No limit is called broken by it alone.",
-        "Several models were trained the same way on random halves of the records, and each served as a "
-        "target. The numbers speak about this way of training, not about one particular set of weights.",
-        "A TPR is given at a false-alarm rate only where enough outsiders were there to measure that rate. "
+        *_about_models(evidence),
+        *_about_data(evidence),
+        "A TPR is given at a false-alarm rate only where enough outsiders were there to measure that rate."
         + _reach(evidence),
         "A heuristic defence carries no epsilon. A formal claim holds under its listed assumptions only.",
-        "A formal claim is about one record added, removed or zeroed out. The models compared here train on "
-        "halves of a fixed size: where a record is out, another one is in. What a claim allows an attack is "
-        "therefore computed for two changes: 2 ε and (1 + e^ε) δ.",
+        *_about_claims(evidence),
         "EDPB Opinion 28/2024 ¶55 also names exfiltration and regurgitation of training data; they concern "
         "generative models and are not tested here.",
         "The catalogue identifiers support a reviewer in placing the results. They are no statement about "
@@ -126,3 +146,72 @@ def limits(evidence: Evidence) -> list[str]:
     if not evidence.controls:
         lines.insert(0, "No control of the instrument was run: that the attacks would notice a leak was not shown.")
     return lines
+
+
+def _about_models(evidence: Evidence) -> Iterator[str]:
+    """What one may conclude from: these weights, or the way in which they were trained."""
+    released = _released(evidence)
+    if len(released) < len(evidence.candidates):
+        if _one_target(evidence):
+            yield (
+                "Each candidate was attacked as one target model. The numbers speak about this one set of weights, not "
+                "about this way of training: how far they would move with other halves or other seeds was not measured."
+            )
+        else:
+            yield (
+                "Several models were trained the same way on random halves of the records, and each served as a "
+                "target. The numbers speak about this way of training, not about one particular set of weights."
+            )
+    if released:
+        yield (
+            "Released models were trained elsewhere. The numbers speak about this one set of weights, not about a way "
+            "of training. Nothing is known about a defence, and who was a member is what the data say: members and "
+            "non-members may differ in more than membership, and a wrong flag makes every attack look weaker."
+        )
+    if silent := [c.id for c in released if c.origin is not None and c.origin.answers == "labels"]:
+        yield (
+            f"{', '.join(silent)}: answers with labels only, so attacks that need probabilities did not run. That they "
+            "found nothing is not a result."
+        )
+
+
+def _about_data(evidence: Evidence) -> Iterator[str]:
+    data = evidence.provenance.data
+    if data.users is not None:
+        yield (
+            "Membership results are about users. A user's score is the mean over the user's records; an attacker who "
+            "weighs the records otherwise may do better."
+        )
+    if data.duplicates is not None and data.duplicates.across:
+        yield (
+            f"{data.duplicates.across:,} audited records have a twin on the other side of membership. What is rightly "
+            "found out about one counts as a false alarm on the other, so attacks look weaker than they are."
+        )
+    if evidence.provenance.trusted:
+        yield (
+            "Files that can run code were read because of --trust. What their code did besides giving a model was not "
+            "checked, and it ran with the rights of this run."
+        )
+
+
+def _about_claims(evidence: Evidence) -> Iterator[str]:
+    """How claims are set beside a game in which one record takes the place of another."""
+    claims: list[PrivacyClaim] = [c.claim for c in evidence.candidates if c.claim is not None]
+    if any(claim.neighbouring != "replace_one" for claim in claims):
+        yield (
+            "A formal claim about one record added, removed or zeroed out is not about the game that is measured. The "
+            "models compared here train on halves of a fixed size: where a record is out, another one is in. What such "
+            "a claim allows an attack is therefore computed for two changes: 2 ε and (1 + e^ε) δ."
+        )
+    if any(claim.neighbouring == "replace_one" for claim in claims):
+        yield (
+            "A formal claim about one record that is replaced by another is about the very change between the models "
+            "compared here: what it allows an attack is computed with its ε and δ as they are."
+        )
+    if any(claim.unit == "user" for claim in claims):
+        yield "A formal claim for each user covers all records of that user together."
+    if evidence.provenance.data.users is not None and any(claim.unit == "record" for claim in claims):
+        yield (
+            "Results here are about users, some formal claims about single records. Such a claim says less about a "
+            "user with several records, so what it allows an attack is not computed."
+        )

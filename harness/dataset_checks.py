@@ -41,7 +41,8 @@ def check_dataset(dataset: Dataset, source: str) -> None:
     Raises:
         UsageError: no records, values that are not finite or out of bounds, labels out of range, one class only;
             users, membership flags or groups of other lengths or with other values than `Dataset` says; a user with
-            members and others; columns to fit that are not there, twice there or hold no codes.
+            members and others; columns to fit that are not there, twice there or hold no codes; a grid of other
+            length or order.
     """
     x, y = dataset.x, dataset.y
     where = f"{source}: {dataset.name}"
@@ -58,6 +59,7 @@ def check_dataset(dataset: Dataset, source: str) -> None:
         raise UsageError(f"{where}: labels span {y.min()}..{y.max()}, must lie in 0..{dataset.n_classes - 1}")
     if len(np.unique(y)) < 2:
         raise UsageError(f"{where}: all {len(y)} records have label {y[0]}; at least two classes are needed")
+    _check_grid(dataset, where)
     _check_columns(dataset, where)
 
 
@@ -125,6 +127,16 @@ def _check_fit(dataset: Dataset, where: str) -> None:
         codes = dataset.x[:, column]
         if codes.min() < 0 or codes.max() > _LARGEST_CODE or (codes != np.rint(codes)).any():
             raise UsageError(f"{where}: column {column} is to be encoded but does not hold codes 0, 1, ...")
+
+
+def _check_grid(dataset: Dataset, where: str) -> None:
+    grid = dataset.grid
+    if grid is None:
+        return
+    if grid.dtype != np.float64 or grid.shape != (dataset.n_classes,):
+        raise UsageError(f"{where}: grid is {grid.dtype} {grid.shape}: must be float64 ({dataset.n_classes},)")
+    if not np.isfinite(grid).all() or not (np.diff(grid) > 0).all():
+        raise UsageError(f"{where}: grid: must be finite and ascending, no value twice")
 
 
 def _check_columns(dataset: Dataset, where: str) -> None:

@@ -28,6 +28,7 @@ from .metrics import membership_metrics, roc_curve
 from .pool import Pool, PoolReferences, RecordedModel
 from .protocols import (
     Attack,
+    ClassAttack,
     InversionAttack,
     InversionContext,
     KnownMembers,
@@ -270,8 +271,10 @@ def _check_access(named: NamedAttack, pool: Pool, setting: Setting) -> None:
     """Refuse what a target cannot be asked for.
 
     Raises:
-        NotApplicable: it gives less than the attack needs.
+        NotApplicable: it gives less than the attack needs, or it is a regressor and the attack needs classes.
     """
+    if setting.dataset.grid is not None and isinstance(named.attack, ClassAttack):
+        raise NotApplicable(named.attack.needs_classes)
     needed = named.attack.threat_model.access
     for target in setting.targets:
         given = pool.access(int(target))

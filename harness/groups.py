@@ -40,12 +40,13 @@ OTHER = "other"
 def group_columns(dataset: Dataset, pool: Ints) -> dict[str, NDArray[np.str_]]:
     """The columns to group by: `class`, then those of `dataset.sensitive`; each (n,), aligned with `pool`.
 
+    Where the target is a number, there is no `class`: a hundred values are no groups.
     Where the data tell users apart, each is (users,), and only columns stand there in which no user has two values.
 
     Raises:
         UsageError: a sensitive column is called `class` or has another length than the data set.
     """
-    columns = {"class": dataset.y[pool].astype(np.str_)}
+    columns = {} if dataset.grid is not None else {"class": dataset.y[pool].astype(np.str_)}
     for name, values in dataset.sensitive.items():
         about = f"{dataset.name}: sensitive column {name}"
         require(name != "class", about, name, "another name: class is always reported")

@@ -13,6 +13,7 @@ from .stats import (
     CrossedStatistic,
     Resampling,
     bootstrap_method,
+    crossed_draws,
     crossed_mean,
     interval_over,
     percentile_interval,
@@ -193,3 +194,44 @@ def utility_metrics(correct: Bools, member: Bools, targets: Ints, resampling: Re
         "train_accuracy": crossed_mean(values, member, targets, resampling),
         "heldout_accuracy": crossed_mean(values, ~member, targets, resampling),
     }
+
+
+def explained(answers: Float64, wanted: Ints, grid: Float64) -> Float64:
+    """What one model's answers explain of each record's number: 1 - squared error / variance, float64 (n,), at most 1.
+
+    The answer to a record is the mean of the distribution that was answered, so that every defence that changes
+    answers is judged as deployed. Of a regressor alone it is f(x) itself, but near the ends of the grid, where part of
+    the distribution is cut off. The variance is that of the numbers of all `n` records. The mean over records is R^2.
+
+    Args:
+        answers: float64 (n, k), distributions over the grid.
+        wanted: int64 (n,), index of each record's number.
+        grid: float64 (k,).
+    """
+    numbers = grid[wanted]
+    least = (1e-6 * (grid[-1] - grid[0])) ** 2  # finite where all numbers are equal
+    return np.asarray(1 - (answers @ grid - numbers) ** 2 / max(float(numbers.var()), least))
+
+
+def regression_metrics(values: Float64, member: Bools, targets: Ints, resampling: Resampling) -> dict[str, Estimate]:
+    """R^2 on the records each model trained on and on the pool's other half, from `explained` (t, n).
+
+    Other arguments as for `utility_metrics`. At most 1; below 0 where the mean of all numbers would be a better answer.
+    """
+    return {
+        "train_r2": crossed_r2(values, member, targets, resampling),
+        "heldout_r2": crossed_r2(values, ~member, targets, resampling),
+    }
+
+
+def crossed_r2(values: Float64, asked: Bools, targets: Ints, resampling: Resampling) -> Estimate:
+    """Mean over targets of the mean over the `asked` (t, n) records of `explained`, or of a difference of two of them.
+
+    With the crossed bootstrap, both sides of a difference resampled alike; the variance that errors are set against
+    stays as it is.
+    """
+    value, draws = crossed_draws(values, asked.astype(np.float64), targets, resampling)
+    low, high = percentile_interval(value, draws, resampling.level)
+    n = values.shape[1]
+    method = bootstrap_method(targets, n, "records", resampling)
+    return Estimate(value, low, high, resampling.level, method, n, interval_over(targets, "records"))

@@ -183,8 +183,8 @@ class RecordedModel:
         try:
             return self._pool.model(self._k).logits(x)
         except NotApplicable:
-            rows = self._pool.rows_of(x)
-            if None in rows:
+            rows = [row for row in self._pool.rows_of(x) if row is not None]
+            if len(rows) < len(x):
                 raise
             return self._pool.logits(self._k)[rows]
 

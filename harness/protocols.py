@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -69,6 +69,15 @@ class Recipe(Protocol):
 
     def load(self, folder: Path, shape: tuple[int, ...], n_classes: int) -> Model:
         """Read back what `Model.save` wrote, for records of `shape`."""
+
+
+Task = Literal["classification", "regression"]
+
+
+def task_of(recipe: Recipe) -> Task:
+    """What the models of a recipe predict: numbers on `TrainingData.grid` where it has `task = "regression"`."""
+    task: Task = getattr(recipe, "task", "classification")
+    return task
 
 
 @runtime_checkable
@@ -240,6 +249,18 @@ class Attack(Protocol):
     @property
     def threat_model(self) -> ThreatModel:
         """What the attack needs; the harness grants this and nothing more."""
+
+
+@runtime_checkable
+class ClassAttack(Attack, Protocol):
+    """An attack that rests on classes. It does not run where the target is a number (`Dataset.grid`).
+
+    Attacks without this member run there too: on a grid the loss of the true class stands for the squared error.
+    """
+
+    @property
+    def needs_classes(self) -> str:
+        """Why it does not apply to a regressor, in one line."""
 
 
 @runtime_checkable

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import NotApplicable
+from .errors import NotApplicable, UsageError
 from .events import Observer, StepAdvanced, StepFinished, StepStarted
 from .evidence import Origin
 from .pool import CandidateSpec, Pool, PoolModel, known_records
@@ -171,7 +171,7 @@ class Recorded:
         observe(StepStarted(step, len(keys), len(keys) - len(missing)))
         for key in store.in_turn(STEP, missing, step, observe):
             if store.find(STEP, key) is None:  # else another process was first
-                answers = target.released.model.predict(dataset.x[keys[key]])
+                answers = _asked(target, dataset.x[keys[key]])
                 with store.entry(STEP, key, f"{target.spec.id}: answers") as folder:
                     np.save(folder / "answers.npy", log_probabilities(answers), allow_pickle=False)
                 asked += len(answers)
@@ -257,6 +257,15 @@ class _AsReleased:
 def log_probabilities(probabilities: Float64) -> Float32:
     """Logarithms of answered probabilities, finite: float32 (n, classes)."""
     return np.asarray(np.log(np.maximum(probabilities, _SMALLEST)), dtype=np.float32)
+
+
+def _asked(target: NamedTarget, x: Float32) -> Float64:
+    """Answers about records of the data set, which the model has to give."""
+    try:
+        return target.released.model.predict(x)
+    except NotApplicable as error:
+        kept = "answers that were given are kept, the same command goes on from there"
+        raise UsageError(f"{target.released.source}: {error}; {kept}") from error
 
 
 def _key(target: NamedTarget, dataset: Dataset, rows: Ints) -> str:

@@ -16,18 +16,20 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from . import wording
+from . import audit_words, metric_words, record_words, wording
 from .coverage import GLOSSARY, coverage, limits
 from .evidence import AttackResult, Candidate, Evidence, RuleVerdict, evidence_path, read, write_atomically
-from .report_figures import LineStyle, Point, line_styles, picture, privacy_utility, roc
+from .front import FEWEST, Front, against_dp_sgd, front
+from .report_figures import SHAPES, LineStyle, Point, line_styles, picture, privacy_utility, roc
 from .report_files import Curve, Files, Unreadable
 from .report_summary import summary_markdown
-from .types import Estimate, Family, Verdict
+from .types import Estimate, Family, PrivacyClaim, Verdict
 
 __all__ = ["render", "summary_markdown", "write"]
 
 _TEMPLATE = "report.html.jinja"
 _MOST_PICTURES = 20  # classes shown for one attack: keeps the page small enough for MLflow's preview
+_NO_BAND = "No grey band: the evidence does not say how many members and outsiders this model has."
 _UNMET = (Verdict.ERROR, Verdict.FAIL, Verdict.INCONCLUSIVE)
 _FAMILIES: tuple[tuple[Family, str], ...] = (
     ("membership", "Membership inference"),
@@ -104,6 +106,11 @@ class CandidateView:
         return self.strongest is not None and wording.contradicts(self.strongest, self.candidate.claim)
 
     @property
+    def ceiling(self) -> PrivacyClaim | None:
+        """The claim that bounds what the strongest attack finds out about records, or about users."""
+        return wording.claim_for(self.strongest, self.candidate.claim) if self.strongest else self.candidate.claim
+
+    @property
     def inversions(self) -> list[AttackResult]:
         """Inversion attacks that ran."""
         return [a for a in self.candidate.attacks if a.family == "inversion" and a.status == "ok"]
@@ -121,7 +128,7 @@ class CandidateView:
         """
         if self.strongest is None or self.strongest.metric != wording.HEADLINE:
             return []
-        claim, rate = self.candidate.claim, self.strongest.estimate
+        claim, rate = self.ceiling, self.strongest.estimate
         fpr = wording.by_guessing(self.strongest) or wording.NOMINAL_FPR
         rows = []
         for prior in wording.PRIORS:
@@ -150,9 +157,19 @@ class CandidateView:
         top = self.strongest.attack if self.strongest else None
         styles = line_styles(len(found), drawn.index(top) if top in drawn else None)
         curves = [(curve, style) for (_, curve), style in zip(found, styles, strict=True)]
-        names = [attack.id + wording.knowing(attack) for attack in drawn]
-        svg = roc(curves, self.candidate.claim, self.evidence.provenance.data.pool // 2)
+        names = [attack.id + wording.remark(self.evidence, attack) for attack in drawn]
+        per_side = self._per_side()
+        notices += [_NO_BAND] if per_side is None else []
+        svg = roc(curves, self.ceiling, per_side)
         return RocFigure(Markup(svg), list(zip(names, styles, strict=True)), notices)  # noqa: S704  # our own SVG
+
+    def _per_side(self) -> int | None:
+        """Members of one target, and as many outsiders; None of a released model, where they may differ."""
+        if self.candidate.origin is not None:
+            return None
+        if self.strongest and wording.about_users(self.strongest.estimate):
+            return self.strongest.estimate.n // 2
+        return self.evidence.provenance.data.pool // 2
 
     @cached_property
     def grids(self) -> list[Grid]:
@@ -189,6 +206,7 @@ def render(evidence: Evidence, folder: Path) -> str:
     files = Files(evidence, folder)
     candidates = wording.release_first(evidence)
     views = [CandidateView(i, c, evidence, files) for i, c in enumerate(candidates, start=1)]
+    found = front(evidence)
     page = _environment().get_template(_TEMPLATE)
     return page.render(
         evidence=evidence,
@@ -197,7 +215,10 @@ def render(evidence: Evidence, folder: Path) -> str:
         views=views,
         verdict=wording.overall(evidence),
         headline=wording.headline(evidence),
-        scatter=_scatter(views),
+        scatter=_scatter(views, found),
+        front=found,
+        against=against_dp_sgd(evidence, found),
+        shapes=SHAPES,
         families=_FAMILIES,
         coverage=coverage(evidence),
         limits=limits(evidence),
@@ -225,27 +246,40 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["breakable"] = breakable
+    environment.filters["kind"] = record_words.kind
     environment.globals.update(
         wording=wording,
         attacks_of=attacks_of,
         metric_columns=metric_columns,
         methods=methods,
         primary_words=primary_words,
+        audit_words=audit_words,
+        metric_words=metric_words,
+        record_words=record_words,
     )
     return environment
 
 
-def _scatter(views: list[CandidateView]) -> Markup | None:
-    drawn = [
-        (view, Point(view.number, view.verdict, top.estimate, view.candidate.utility["heldout_accuracy"]))
-        for view in views
-        if (top := view.strongest) and top.metric == wording.HEADLINE and "heldout_accuracy" in view.candidate.utility
+def _scatter(views: list[CandidateView], found: Front) -> Markup | None:
+    by_id = {view.candidate.id: view for view in views}
+    points = [
+        Point(
+            number=by_id[mark.candidate.id].number,
+            verdict=by_id[mark.candidate.id].verdict,
+            kind=record_words.kind(mark.candidate),
+            leakage=mark.leakage,
+            accuracy=mark.accuracy,
+            best=mark.candidate.id in found.best,
+        )
+        for mark in found.marks
     ]
-    if not drawn:
+    if len(points) < FEWEST:
         return None
-    limits_set = {rule.limit for view, _ in drawn if (rule := view.limiting) and rule.limit is not None}
+    rules = [rule for view in views for rule in view.rules if rule.metric.endswith(f"/{wording.HEADLINE}")]
+    limits_set = {rule.limit for rule in rules if rule.limit is not None}
     limit = limits_set.pop() if len(limits_set) == 1 else None
-    return Markup(privacy_utility([point for _, point in drawn], limit))  # noqa: S704  # our own SVG
+    attacker = "the strongest attack" if found.attack is None else "the primary attack"
+    return Markup(privacy_utility(points, limit, attacker))  # noqa: S704  # our own SVG
 
 
 def breakable(text: str) -> Markup:

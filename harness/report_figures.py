@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .record_words import RELEASED
 from .report_files import Curve
 from .types import Estimate, Float64, PrivacyClaim
 from .wording import NOMINAL_FPR, tpr_ceiling
@@ -30,6 +31,15 @@ VERDICT_COLOURS = {
 }
 # Okabe and Ito's palette without yellow, which is too pale for a line on white.
 _PALETTE = ("#d55e00", "#009e73", "#56b4e9", "#cc79a7", "#e69f00", "#777777")
+SHAPES = {
+    "no defence": ("o", "\u25cf"),
+    "heuristic defence": ("s", "\u25a0"),
+    "formal claim": ("D", "\u25c6"),
+    "formal defence, no claim": ("v", "\u25bc"),
+    RELEASED: ("^", "\u25b2"),
+}
+"""By what protects a candidate, in words: its marker in the plot, and the same as a character for the legend."""
+
 _DASHES = ("", "5 2", "1.5 1.5")
 _FLOOR = 1e-3
 _STYLE: dict[Any, Any] = {  # matplotlib types its keys one by one, from version to version
@@ -63,12 +73,14 @@ class LineStyle:
 
 @dataclass(frozen=True)
 class Point:
-    """One candidate in the privacy-utility plot."""
+    """One candidate in the privacy-utility plot: its number, what protects it, and whether no other one beats it."""
 
     number: int
     verdict: str
+    kind: str
     leakage: Estimate
     accuracy: Estimate
+    best: bool
 
 
 def line_styles(count: int, strongest: int | None) -> list[LineStyle]:
@@ -100,24 +112,30 @@ def null_band(fpr: Float64, members: int, outsiders: int) -> tuple[Float64, Floa
     return low, high
 
 
+def _grid() -> Float64:
+    """False positive rates at which every ROC figure draws its lines."""
+    return np.logspace(np.log10(_FLOOR), 0, 91)
+
+
 @lru_cache
-def _band(per_side: int) -> tuple[Float64, Float64, Float64]:
-    """The grid on which every ROC figure draws its lines, and the null band there."""
-    grid = np.logspace(np.log10(_FLOOR), 0, 91)
-    return grid, *null_band(grid, per_side, per_side)
+def _band(per_side: int) -> tuple[Float64, Float64]:
+    """The null band on the grid."""
+    return null_band(_grid(), per_side, per_side)
 
 
-def roc(curves: Sequence[tuple[Curve, LineStyle]], claim: PrivacyClaim | None, per_side: int) -> str:
+def roc(curves: Sequence[tuple[Curve, LineStyle]], claim: PrivacyClaim | None, per_side: int | None) -> str:
     """Log-log ROC curves as SVG.
 
     Args:
         curves: curves with their styles; the widest line also gets its interval shaded.
-        claim: draws the ceiling that it leaves to any attack where one record replaces another (two changes).
-        per_side: members, and outsiders, of one target: the width of the null band.
+        claim: draws the ceiling that it leaves to any attack where one record replaces another.
+        per_side: members, and outsiders, of one target: the width of the null band; None where that is not known.
     """
     figure, axes = _figure(4.6, 4.3)
-    grid, low, high = _band(per_side)
-    axes.fill_between(grid, np.maximum(low, _FLOOR), high, color=MUTED, alpha=0.16, linewidth=0)
+    grid = _grid()
+    if per_side is not None:
+        low, high = _band(per_side)
+        axes.fill_between(grid, np.maximum(low, _FLOOR), high, color=MUTED, alpha=0.16, linewidth=0)
     axes.plot(grid, grid, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
     if claim is not None:
         ceiling = [tpr_ceiling(claim, f) for f in grid]
@@ -137,36 +155,51 @@ def roc(curves: Sequence[tuple[Curve, LineStyle]], claim: PrivacyClaim | None, p
     return _svg(figure, "ROC curves on logarithmic axes")
 
 
-def privacy_utility(points: Sequence[Point], limit: float | None) -> str:
-    """Held-out accuracy against the strongest attack's TPR at 1 % FPR, with error bars, as SVG.
+def privacy_utility(points: Sequence[Point], limit: float | None, attacker: str) -> str:
+    """TPR at 1 % FPR against held-out accuracy, with error bars and the front, as SVG.
+
+    The front is drawn as steps: at any accuracy, the least leakage among candidates that are at least as accurate.
 
     Args:
-        points: candidates; the number stands inside the marker.
-        limit: the policy's limit on the horizontal axis, when there is one.
+        points: candidates; the number stands inside the marker, whose shape says what protects it.
+        limit: the policy's limit on the vertical axis, when there is one.
+        attacker: whose rate it is, for the axis: "the primary attack".
     """
-    figure, axes = _figure(5.4, 3.5)
+    figure, axes = _figure(6.4, 4.4)
+    front = sorted((p.accuracy.value, p.leakage.value, p.number) for p in points if p.best)
+    if front:
+        x, y = 100 * np.array([at[:2] for at in front]).T
+        axes.step(x, y, where="pre", color=INK, linewidth=1.4, zorder=1.5)
     for point in points:
-        x, y, colour = point.leakage, point.accuracy, VERDICT_COLOURS[point.verdict]
-        across, up = [[x.value - x.low], [x.high - x.value]], [[y.value - y.low], [y.high - y.value]]
-        axes.errorbar(
-            100 * x.value, 100 * y.value, xerr=100 * np.array(across), yerr=100 * np.array(up),
-            fmt="none", ecolor=colour, elinewidth=1.3, capsize=3,
-        )  # fmt: skip
-        axes.plot(100 * x.value, 100 * y.value, "o", color=colour, markersize=13, markeredgecolor="white")
-        axes.annotate(
-            str(point.number), (100 * x.value, 100 * y.value),
-            ha="center", va="center_baseline", color="white", fontsize=9, fontweight="bold",
-        )  # fmt: skip
-    axes.axvline(100 * NOMINAL_FPR, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        _draw(axes, point)
+    axes.axhline(100 * NOMINAL_FPR, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
     _note(axes, 100 * NOMINAL_FPR, "guessing")
     if limit is not None:
-        axes.axvline(100 * limit, color=VERDICT_COLOURS["FAIL"], linewidth=1, linestyle=(0, (1, 1.5)))
+        axes.axhline(100 * limit, color=VERDICT_COLOURS["FAIL"], linewidth=1, linestyle=(0, (1, 1.5)))
         _note(axes, 100 * limit, "limit")
     axes.margins(0.08)
-    axes.set_xlim(left=0)
-    axes.set_xlabel("Members flagged by the strongest attack at 1 % FPR (%)")
-    axes.set_ylabel("Accuracy on held-out data (%)")
-    return _svg(figure, "Held-out accuracy against membership leakage")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("Accuracy on held-out data (%)")
+    axes.set_ylabel(f"Members flagged by {attacker}\nat 1 % FPR (%)")
+    best = ", ".join(str(number) for number in sorted(at[2] for at in front))
+    ends = f"; on the front: {best}" if best else ""
+    return _svg(figure, f"Accuracy on held-out data and members flagged at 1 % FPR: {len(points)} candidates{ends}")
+
+
+def _draw(axes: Axes, point: Point) -> None:
+    x, y, colour = point.accuracy, point.leakage, VERDICT_COLOURS[point.verdict]
+    across, up = [[x.value - x.low], [x.high - x.value]], [[y.value - y.low], [y.high - y.value]]
+    axes.errorbar(
+        100 * x.value, 100 * y.value, xerr=100 * np.array(across), yerr=100 * np.array(up),
+        fmt="none", ecolor=colour, elinewidth=1.3, capsize=3,
+    )  # fmt: skip
+    marker = SHAPES[point.kind][0]
+    size = 17 if marker in "^v" else 14
+    axes.plot(100 * x.value, 100 * y.value, marker, color=colour, markersize=size, markeredgecolor="white")
+    axes.annotate(
+        str(point.number), (100 * x.value, 100 * y.value),
+        ha="center", va="center_baseline", color="white", fontsize=8, fontweight="bold",
+    )  # fmt: skip
 
 
 def picture(image: Float64, bounds: tuple[float, float]) -> str:
@@ -198,10 +231,10 @@ def _percent_ticks(axes: Axes) -> None:
         axis.set_major_formatter(FuncFormatter(lambda rate, _: f"{100 * rate:g} %"))
 
 
-def _note(axes: Axes, x: float, text: str) -> None:
+def _note(axes: Axes, y: float, text: str) -> None:
     axes.annotate(
-        text, (x, 1), xycoords=("data", "axes fraction"), xytext=(4, -2), textcoords="offset points",
-        va="top", fontsize=9, color=MUTED,
+        text, (1, y), xycoords=("axes fraction", "data"), xytext=(-2, 3), textcoords="offset points",
+        ha="right", fontsize=9, color=MUTED,
     )  # fmt: skip
 
 

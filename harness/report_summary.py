@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import wording
+from . import metric_words, record_words, wording
 from .coverage import coverage
 from .evidence import Candidate, Evidence, RuleVerdict
+from .front import IS_DP_SGD, against_dp_sgd, front
 from .types import Estimate, Verdict
 
 MOST_CHARACTERS = 8000
-_FOR_CANDIDATES = 4800
-_FOR_FINDINGS = 1800
+_FOR_CANDIDATES = 3900
+_FOR_FINDINGS = 1500
+_FOR_RECORDS = 1200
 _LONGEST_NAME, _LONGEST_REASON, _LONGEST_SENTENCE = 60, 240, 480
 _COLUMNS = (
     "Candidate", "Verdict", "Held-out accuracy", "Strongest attack", "TPR at 1 % FPR", "AUC", "Lift", "Claim"
@@ -34,6 +36,8 @@ def summary_markdown(evidence: Evidence) -> str:
             *_fitting([_row(evidence, c) for c in _ordered(evidence)], _FOR_CANDIDATES, "candidates"),
             "",
             *_fitting(_findings(evidence), _FOR_FINDINGS, "findings"),
+            "",
+            *_fitting(_records(evidence), _FOR_RECORDS, "remarks"),
             "",
             *_foot(evidence),
         ]
@@ -71,7 +75,7 @@ def _row(evidence: Evidence, candidate: Candidate) -> str:
         _text(candidate.id, _LONGEST_NAME),
         wording.overall(evidence, candidate.id),
         _cell("heldout_accuracy", candidate.utility.get("heldout_accuracy")),
-        _text(found.attack.id, _LONGEST_NAME) + wording.knowing(found.attack) if found else "none ran",
+        _text(found.attack.id, _LONGEST_NAME) + wording.remark(evidence, found.attack) if found else "none ran",
         _cell(wording.HEADLINE, metrics.get(wording.HEADLINE)),
         _cell("auc", metrics.get("auc")),
         _cell("lift", lift),
@@ -106,6 +110,17 @@ def _finding(verdict: RuleVerdict) -> str:
     by = f", by {_text(verdict.attack, _LONGEST_NAME)}" if verdict.attack else ""
     subject, rule = _text(verdict.candidate, _LONGEST_NAME), _text(verdict.rule, _LONGEST_NAME)
     return f"- {verdict.verdict.value} {subject}: {rule}{by}: {_text(verdict.reason, _LONGEST_REASON)}"
+
+
+def _records(evidence: Evidence) -> list[str]:
+    """The front, who is beaten by DP-SGD, and what else the evidence records."""
+    found = front(evidence)
+    lines = [f"On the front of accuracy and TPR at 1 % FPR: {', '.join(found.best)}."] if found.best else []
+    beside = against_dp_sgd(evidence, found)
+    for said in dict.fromkeys(beside.values()):
+        if said != IS_DP_SGD:
+            lines.append(f"Beside DP-SGD, {said}: {', '.join(name for name in beside if beside[name] == said)}.")
+    return [f"- {_text(line, _LONGEST_SENTENCE)}" for line in (*lines, *record_words.record_sentences(evidence))]
 
 
 def _foot(evidence: Evidence) -> list[str]:

@@ -11,11 +11,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from .audit_words import audit_sentence
 from .events import Event, Observer, StepAdvanced, StepFinished, StepStarted
 from .evidence import Candidate, Evidence, RuleVerdict
 from .gate import overall
+from .record_words import record_sentences
 from .types import Estimate, Verdict
-from .wording import audit_sentence, control_meaning, knowing, strongest
+from .wording import control_meaning, remark, strongest
 
 _COLOUR = {
     Verdict.PASS: "green",
@@ -70,7 +72,7 @@ def verdict_table(evidence: Evidence) -> Table:
     table.add_column("inversion\nlift", overflow="fold")
     table.add_column("epsilon\n(delta)", overflow="fold")
     for candidate in evidence.candidates:
-        table.add_row(*_row(candidate, [v for v in evidence.verdicts if v.candidate == candidate.id]))
+        table.add_row(*_row(evidence, candidate, [v for v in evidence.verdicts if v.candidate == candidate.id]))
     return table
 
 
@@ -101,7 +103,12 @@ def audit_lines(evidence: Evidence) -> Iterator[str]:
             yield escape(f"{candidate.id} {audit_sentence(audit)}")
 
 
-def _row(candidate: Candidate, verdicts: list[RuleVerdict]) -> list[str]:
+def record_lines(evidence: Evidence) -> Iterator[str]:
+    """One line for each released model, and for users, duplicates and trusted files where there are any."""
+    yield from map(escape, record_sentences(evidence))
+
+
+def _row(evidence: Evidence, candidate: Candidate, verdicts: list[RuleVerdict]) -> list[str]:
     lifts = [a.metrics["lift"] for a in candidate.attacks if "lift" in a.metrics]
     found = strongest(candidate)
     metrics = found.attack.metrics if found else {}
@@ -110,11 +117,11 @@ def _row(candidate: Candidate, verdicts: list[RuleVerdict]) -> list[str]:
         escape(f"{candidate.model}/\n{candidate.defense}"),
         _verdict(verdicts),
         _interval(candidate.utility.get("heldout_accuracy")),
-        escape(found.attack.id + knowing(found.attack)) if found else "none ran",
+        escape(found.attack.id + remark(evidence, found.attack)) if found else "none ran",
         _interval(metrics.get("auc")),
         _lowest_tpr(metrics),
         _interval(max(lifts, key=lambda lift: lift.low, default=None)),
-        f"{claim.epsilon:.2f}\n({claim.delta:g})" if claim else "no claim",
+        f"{claim.epsilon:.2f}\n({claim.delta:g})" if claim else "not known" if candidate.origin else "no claim",
     ]
 
 

@@ -20,6 +20,7 @@ from typing import TypeVar
 from . import evidence as records
 from .errors import UsageError
 from .evidence import Artifact, Candidate, Evidence
+from .record_words import RELEASED, duplicates_sentence
 from .wording import overall, release_candidate
 
 HEADLINES = ("tpr_at_fpr_0.01", "auc", "lift", "heldout_accuracy", "epsilon")
@@ -129,6 +130,9 @@ def _parent(evidence: Evidence, sha256: str) -> RunPlan:
         "privassay.data_sha256": data.sha256,
         "privassay.split_sha256": data.split_sha256,
         "privassay.policy_sha256": evidence.policy_sha256,
+        "privassay.users": data.users,
+        "privassay.duplicates": duplicates_sentence(data),
+        "privassay.trusted_files": "; ".join(f"{f.path} {f.sha256}" for f in evidence.provenance.trusted),
         "privassay.git_commit": evidence.provenance.code.get("git_commit"),
         "privassay.git_dirty": evidence.provenance.code.get("git_dirty"),
         "privassay.parameters_left_out": left_out,
@@ -156,6 +160,8 @@ def _child(evidence: Evidence, candidate: Candidate) -> RunPlan:
         "models": _section(evidence, "models", candidate.model),
         "defenses": _section(evidence, "defenses", candidate.defense),
     }
+    if candidate.origin is not None:
+        settings["targets"] = _section(evidence, "targets", candidate.model)
     if candidate.claim is not None:
         claim = candidate.claim
         settings["dp"] = {
@@ -168,10 +174,13 @@ def _child(evidence: Evidence, candidate: Candidate) -> RunPlan:
         "privassay.run_id": evidence.run_id,
         "privassay.verdict": worst,
         "privassay.verdict_reason": "; ".join(f"{rule.rule}: {rule.reason}" for rule in decided),
-        "dp.guarantee": candidate.guarantee,
+        "dp.guarantee": RELEASED if candidate.origin else candidate.guarantee,
+        "dp.library_statement": candidate.claim.statement if candidate.claim else "",
         "privassay.parameters_left_out": left_out,
         "mlflow.source.name": "privassay",
     }
+    if candidate.origin is not None:
+        tags |= {f"privassay.origin.{name}": _origin_text(value) for name, value in candidate.origin}
     missing = [a for a in candidate.attacks if a.status != "ok"]
     tags |= {clean_name(f"privassay.attack.{a.id}"): f"{a.status}: {a.reason}" for a in missing}
     estimates = (
@@ -185,6 +194,11 @@ def _child(evidence: Evidence, candidate: Candidate) -> RunPlan:
         parameters=parameters,
         metrics=dict(_unique([*_metrics(candidate), *estimates])),
     )
+
+
+def _origin_text(value: object) -> str:
+    """One field of a released model's origin: text, a count, or notes."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _parameters(settings: Mapping[str, object]) -> tuple[dict[str, str], int | None]:

@@ -1,7 +1,7 @@
 """What reader and terminal are told of audits and differences."""
 
 import pytest
-from privassay.harness import terminal, wording
+from privassay.harness import metric_words, terminal, wording
 from privassay.harness.evidence import Audit
 from privassay.harness.types import AuditedEpsilon, Estimate, Verdict
 from privassay.tests.support import evidence_example as example

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from privassay.defenses.dp_sgd import DPSGD
 from privassay.defenses.none import NoDefense
-from privassay.harness import catalog, config, evidence, report, wording
+from privassay.harness import audit_words, catalog, config, evidence, report
 from privassay.harness.accounting import noise_multiplier_for
 from privassay.harness.audit import epsilon_one_run
 from privassay.harness.canaries import insert
@@ -286,7 +286,7 @@ def test_claims_about_other_neighbours_are_never_contradicted(where):
         assert found.epsilon.value > found.claimed == 1.0
         assert not found.contradicts
         assert "stops counting while the number of records stays the same" in found.note
-        assert found.note in wording.audit_sentence(found)
+        assert found.note in audit_words.audit_sentence(found)
         assert "number of records is public" not in found.epsilon.assumes
     for found in audits(claim()):
         assert found.contradicts == (found.id == "one_run")
@@ -339,7 +339,7 @@ def test_the_report_says_when_a_claim_is_contradicted(tmp_path):
     found = (run.candidates[0].model_copy(update={"audits": (refuted,)}), *run.candidates[1:])
     html = report.render(run.model_copy(update={"candidates": found}), tmp_path)
     assert '<p class="alert">Claim contradicted: by guesses in one training run, ε is at least 2.96' in html
-    assert "CLAIM CONTRADICTED" in wording.audit_sentence(refuted)
+    assert "CLAIM CONTRADICTED" in audit_words.audit_sentence(refuted)
 
 
 def test_the_report_says_once_why_a_bound_cannot_contradict(tmp_path):
@@ -359,17 +359,20 @@ def test_the_report_says_once_why_a_bound_cannot_contradict(tmp_path):
 
 def test_nothing_proved_is_not_an_epsilon_of_zero():
     nothing = audit(epsilon=epsilon("lower bound", 0.0))
-    assert wording.audited(nothing) == "nothing proved; so many canaries and guesses could have proved up to ε\u00a03.4"
+    assert (
+        audit_words.audited(nothing)
+        == "nothing proved; so many canaries and guesses could have proved up to ε\u00a03.4"
+    )
     few = audit(id="multi_run", epsilon=epsilon("lower bound", 0.0), ceiling=0.0)
-    assert wording.audited(few) == "nothing proved; with so few trials nothing could have been proved"
-    assert "only if the trade-off curve is Gaussian" in wording.audited(
+    assert audit_words.audited(few) == "nothing proved; with so few trials nothing could have been proved"
+    assert "only if the trade-off curve is Gaussian" in audit_words.audited(
         audit(epsilon=epsilon("conditional lower bound"))
     )
-    assert "not a bound" in wording.audited(audit(epsilon=epsilon("heuristic")))
-    assert "≥" not in wording.audited(audit(epsilon=epsilon("heuristic")))
-    assert wording.out_of_reach(audit(ceiling=2.0))
-    assert not wording.out_of_reach(audit())
-    assert not wording.out_of_reach(audit(claimed=None))
+    assert "not a bound" in audit_words.audited(audit(epsilon=epsilon("heuristic")))
+    assert "≥" not in audit_words.audited(audit(epsilon=epsilon("heuristic")))
+    assert audit_words.out_of_reach(audit(ceiling=2.0))
+    assert not audit_words.out_of_reach(audit())
+    assert not audit_words.out_of_reach(audit(claimed=None))
 
 
 def command(*arguments):

@@ -66,5 +66,5 @@ def test_without_an_undefended_model_nothing_is_compared(world):
 def test_correct_answers_are_those_of_the_deployed_model(world):
     _, measured = world
     for own in measured:
-        assert own.correct.dtype == np.bool_
-        assert own.correct.shape == (6, 200)
+        assert set(np.unique(own.worth)) == {0.0, 1.0}
+        assert own.worth.shape == (6, 200)

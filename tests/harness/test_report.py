@@ -253,7 +253,7 @@ def test_a_candidate_on_which_nothing_ran(example_run):
 
 def test_the_two_changes_are_explained_where_the_ceiling_is_drawn(unchanged):
     text = text_of(unchanged)
-    assert "the line is drawn for two changes" in text
+    assert "needs two changes for that, so its line is drawn for 2 ε and (1 + e ε ) δ" in text
     assert "computed for two changes: 2 ε and (1 + e^ε) δ" in text
 
 

@@ -5,6 +5,7 @@ import io
 import pytest
 from privassay.harness import evidence, terminal
 from privassay.harness.events import StepAdvanced, StepFinished, StepStarted
+from privassay.tests.support import evidence_example as example
 from rich.console import Console
 
 
@@ -26,6 +27,20 @@ def test_table_names_every_candidate_and_verdict(example_run, width):
             assert f"{candidate.claim.epsilon:.2f}" in text
     for verdict in {terminal.overall(v for v in found.verdicts if v.candidate == c.id) for c in found.candidates}:
         assert verdict.value in text
+
+
+def test_a_released_model_has_no_claim_that_anybody_knows_of():
+    run = example.evidence((example.released(), example.candidates()[0]), verdicts=())
+    text = shown(terminal.verdict_table(run), 140)
+    assert "not known" in text
+    assert text.count("no claim") == 1
+
+
+def test_averaged_answers_are_said_beside_the_attack():
+    run = example.evidence(experiment={"name": "x", "attacks": {"lira": {"repeats": 16}}})
+    text = shown(terminal.verdict_table(run), 200)
+    assert "mean of 16" in text
+    assert "mean of" not in shown(terminal.verdict_table(example.evidence()), 200)
 
 
 def test_attacks_without_a_result_are_named(example_run):

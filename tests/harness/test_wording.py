@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from privassay.harness import evidence as ev
-from privassay.harness import wording
+from privassay.harness import metric_words, wording
 from privassay.harness.types import Estimate, PrivacyClaim, Verdict
 from privassay.tests.support import evidence_example as example
 from scipy.stats import norm
@@ -58,6 +58,18 @@ def test_ceiling_for_two_changes_against_values_worked_by_hand():
     claim = replace(example.claim(), epsilon=math.log(2), delta=0.01)  # two changes: ln 4 and 0.03
     assert wording.tpr_ceiling(claim, 0.01) == pytest.approx(4 * 0.01 + 0.03)
     assert wording.tpr_ceiling(claim, 0.9) == pytest.approx(1 - (1 - 0.03 - 0.9) / 4)
+
+
+def test_a_claim_about_a_swap_covers_the_game_as_it_is():
+    """Replacing one record moves this mechanism by mu = 1, which is all that the game does: no factor of two."""
+    claim = replace(gaussian_claim(1.0, 1.0), neighbouring="replace_one")
+    assert wording.tpr_ceiling(replace(claim, epsilon=math.log(2), delta=0.01), 0.01) == pytest.approx(2 * 0.01 + 0.01)
+    fpr = np.linspace(1e-4, 1 - 1e-4, 4000)
+    gap = np.array([wording.tpr_ceiling(claim, f) - norm.sf(norm.isf(f) - 1.0) for f in fpr])
+    assert gap.min() >= -1e-12
+    assert gap.min() < 1e-3  # the attack touches the line, so a line for less than the claim would be broken
+    twice = replace(claim, neighbouring="zero_out_one")
+    assert wording.tpr_ceiling(twice, 0.01) > wording.tpr_ceiling(claim, 0.01) + 0.01
 
 
 def test_ceiling_at_the_ends():

@@ -7,7 +7,8 @@ from html import escape
 
 import numpy as np
 import pytest
-from privassay.harness import report
+from privassay.harness import evidence, report
+from privassay.tests.support import evidence_example as example
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [
@@ -88,6 +89,32 @@ def test_no_table_is_cut_off(html, tmp_path, width):
     boxes = boxes_in_a_frame(html, tmp_path, width)
     assert len(boxes) > 10
     assert [box for box in boxes if box[2] > box[1] and box[0] != "Reconstructions"] == []
+
+
+@pytest.fixture
+def rich(tmp_path):
+    """A page with everything that may stand in one: many candidates, a model trained elsewhere, trusted files."""
+    long = "a note of an owner who has much to say about where the model came from " * 3
+    origin = example.origin(source="https://models.example.org/" + "x" * 120, notes=(long, long))
+    formal = [example.trained(f"dp_sgd_{n}", "formal", 0.8 + 0.02 * n, 0.01 * n) for n in (1, 2, 3)]
+    formal[0] = formal[0].model_copy(update={"claim": example.replace(example.claim(), statement="y" * 300)})
+    heuristics = [example.trained(f"label_smoothing_{n}", "heuristic", 0.7 + 0.02 * n, 0.03 * n) for n in range(1, 12)]
+    elsewhere = example.released("a_model_with_a_long_name").model_copy(update={"origin": origin})
+    sections = {f"dp_sgd_{n}": {"component": "dp_sgd"} for n in (1, 2, 3)}
+    settings = {"name": "x", "defenses": sections, "attacks": {"lira": {"repeats": 16}}}
+    run = example.evidence((*formal, *heuristics, elsewhere), verdicts=(), experiment=settings, primary="lira")
+    twins = evidence.Duplicates(repeated=9, across=4)
+    run = example.with_data(run, trusted=[("model.pkl", "e" * 64)], duplicates=twins, users=80)
+    file = tmp_path / "report.html"
+    file.write_text(report.render(run, tmp_path))
+    return file
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_a_rich_page_is_not_cut_off(rich, tmp_path, width):
+    boxes = boxes_in_a_frame(rich, tmp_path, width)
+    assert {"Origin of a_model_with_a_long_name/released", "Privacy against utility"} <= {box[0] for box in boxes}
+    assert [box for box in boxes if box[2] > box[1]] == []
 
 
 def test_the_page_is_drawn(html, tmp_path):

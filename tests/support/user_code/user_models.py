@@ -31,4 +31,16 @@ def pipeline(seed):
 def train(x, y, n_classes, seed):
     from sklearn.naive_bayes import GaussianNB
 
-    return GaussianNB(var_smoothing=0.01).fit(x.reshape(len(x), -1), y)
+    model = GaussianNB(var_smoothing=0.01).fit(x.reshape(len(x), -1), y)
+    return lambda asked: model.predict_proba(asked.reshape(len(asked), -1))
+
+
+def predict():
+    """A released model of digits: it answers with the mean brightness of a few places."""
+    import numpy as np
+
+    def answer(asked):
+        scores = asked.reshape(len(asked), -1)[:, :50].reshape(len(asked), 10, 5).sum(axis=2)
+        return np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+
+    return answer
