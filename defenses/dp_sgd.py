@@ -15,7 +15,7 @@ import numpy as np
 from ..harness.accounting import noise_multiplier_for
 from ..harness.checks import non_negative, one_of, open_unit, positive, require
 from ..harness.errors import NotApplicable, UsageError
-from ..harness.protocols import PrivatePoolRecipe, Recipe, Trained
+from ..harness.protocols import PrivatePoolRecipe, Recipe, Trained, task_of
 from ..harness.types import (
     DPMechanism,
     GradientNoise,
@@ -95,6 +95,8 @@ class DPSGD(PlainAnswers):
 
         Whether the data tell users, and how many, is seen only when training begins.
         """
+        if task_of(recipe) == "regression":
+            return f"DP-SGD trains classifiers: not this {recipe.framework} regressor"
         if recipe.framework not in _HALVES:
             return f"DP-SGD is not available for {recipe.framework} recipes"
         if self.unit == "user" and recipe.framework not in _BY_USER:

@@ -90,5 +90,6 @@ class KAnonymity(PlainAnswers, PlainTraining):
             np.concatenate([y for _, y, _ in parts]),
             data.n_classes,
             data.bounds,
+            grid=data.grid,
         )
         return shown, [start + place for start, (_, _, place) in zip(starts[:-1], parts, strict=True)]

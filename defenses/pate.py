@@ -12,7 +12,7 @@ import numpy as np
 from ..harness.checks import open_unit, positive, require
 from ..harness.errors import NotApplicable
 from ..harness.mechanisms import vote_noise, votes_claim
-from ..harness.protocols import Recipe, Trained
+from ..harness.protocols import Recipe, Trained, task_of
 from ..harness.seeds import derive, generator
 from ..harness.types import Float64, Guarantee, Ints, TrainingData
 from ._plain import PlainAnswers, PlainTraining
@@ -56,6 +56,8 @@ class PATE(PlainAnswers):
 
     def supports(self, recipe: Recipe, records: int) -> str | None:
         """Support every recipe, with enough records for each teacher and a delta that means something."""
+        if task_of(recipe) == "regression":
+            return f"PATE votes on classes: not this {recipe.framework} regressor"
         if records < LEAST_RECORDS * self.teachers:
             return (
                 f"PATE: {self.teachers} teachers of a {recipe.framework} recipe need at least {LEAST_RECORDS} records"

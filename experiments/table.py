@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from ..harness.checks import one_of, require
 from ..harness.errors import UsageError
 from ..harness.types import Bools, Dataset, Ints
-from ._table_encoding import codes
 from ._table_features import UNKNOWN, Missing, Schema, features
 from ._table_files import SUFFIXES, Columns, read
+from ._table_target import LEAST_VALUES, MOST_VALUES, Target, class_target, number_target
 
 _FLAGS = {"1": 1, "true": 1, "yes": 1, "0": 0, "false": 0, "no": 0, "": -1, "-1": -1}
 
@@ -49,6 +49,8 @@ class Table:
         member: column that says whether somebody else's model trained on the record: 1, true, yes; 0, false, no;
             empty or -1 for records of the population that it was never asked about.
         positive: the value of a binary target that becomes class 1.
+        grid: for regression: the target is a number, rounded to so many values, at least 11, evenly spaced over its
+            declared range in `ranges`; 101 are enough for most. A tenth of the range should be free at both ends.
         missing: what is done about cells that are empty, `?` or null. `refuse`: nothing may be missing. `drop`:
             records with a missing target or feature are left out. `category`: in columns of categories `?` is one
             more category, and numbers may not be missing.
@@ -68,6 +70,7 @@ class Table:
     user_id: str | None = None
     member: str | None = None
     positive: str | None = None
+    grid: int | None = None
     missing: Missing = "refuse"
     name: str | None = None
     licence: str = "not stated"
@@ -87,9 +90,19 @@ class Table:
         for column, listed in (self.values or {}).items():
             distinct = bool(listed) and len(set(listed)) == len(listed)
             require(distinct, f"values.{column}", listed, "different values, at least one")
+        self._check_grid()
         others = {self.target, self.record_id, self.user_id, self.member}
         for column in self.features or ():
             require(column not in others, "features", column, "a column that is not target, id or membership flag")
+
+    def _check_grid(self) -> None:
+        ranged = self.target in (self.ranges or {})
+        if self.grid is None:
+            require(not ranged, f"ranges.{self.target}", "the target", "a feature; for regression set grid, e.g. 101")
+            return
+        require(LEAST_VALUES <= self.grid <= MOST_VALUES, "grid", self.grid, f"{LEAST_VALUES} to {MOST_VALUES}")
+        require(ranged, "grid", self.grid, f"left out, or ranges must declare the range of the target {self.target!r}")
+        require(self.positive is None, "positive", self.positive, "left out where grid makes the target a number")
 
     def load(self) -> Dataset:
         """Read, check and return the records.
@@ -107,14 +120,14 @@ class Table:
         kept = made.kept
         if not kept.any():
             raise UsageError(f"{self.path}: every row has a missing cell: none stays")
-        y, n_classes = self._classes(targets, kept)
+        target = self._target(targets, kept)
         if self.record_id is not None:
             _ids(columns, self.record_id, kept)
         return Dataset(
             name=self.name or self.path.stem,
             x=made.x,
-            y=y,
-            n_classes=n_classes,
+            y=target.y,
+            n_classes=target.n_classes,
             bounds=(0.0, 1.0),
             public=self.public,
             licence=self.licence,
@@ -122,7 +135,14 @@ class Table:
             units=None if self.user_id is None else _units(columns, self.user_id, kept),
             released_member=None if self.member is None else _flags(columns, self.member, kept),
             to_fit=made.to_fit,
+            grid=target.grid,
         )
+
+    def _target(self, targets: NDArray[np.str_], kept: Bools) -> Target:
+        where = f"{self.path}: target {self.target!r}"
+        if self.grid is not None:
+            return number_target(targets, kept, np.linspace(*(self.ranges or {})[self.target], self.grid), where)
+        return class_target(targets, kept, (self.values or {}).get(self.target), self.positive, where)
 
     def _read(self) -> Columns:
         """The table, with every name that the schema mentions."""
@@ -157,36 +177,6 @@ class Table:
                 f"{int((~present).sum()) - 1} more; fill them in, or set missing to drop"
             )
         return present
-
-    def _classes(self, targets: NDArray[np.str_], kept: Bools) -> tuple[Ints, int]:
-        """Labels and the number of classes."""
-        where = f"{self.path}: target {self.target!r}"
-        labels = targets[kept]
-        found = sorted({str(label) for label in labels}, key=_order)
-        classes = list((self.values or {}).get(self.target, found))
-        if len(found) < 2:
-            raise UsageError(f"{where}: every label is {found[0]!r}; at least two classes are needed")
-        if len(found) > max(2, len(labels) / 2):
-            raise UsageError(f"{where}: {len(found)} different labels in {len(labels)} records: must be classes")
-        if self.positive is not None:
-            if len(classes) != 2 or self.positive not in classes:
-                raise UsageError(f"{where}: positive={self.positive!r}: must be one of two classes, not {classes[:20]}")
-            classes.sort(key=lambda label: label == self.positive)
-        y = codes(labels, classes)
-        if (y < 0).any():
-            row = int(np.flatnonzero(kept)[(y < 0).argmax()])
-            raise UsageError(
-                f"{where}, row {row + 1}: {str(targets[row])!r} is none of the declared values ({', '.join(classes)})"
-            )
-        return y, len(classes)
-
-
-def _order(label: str) -> tuple[bool, float, str]:
-    """Numbers by their value, before other texts by theirs."""
-    try:
-        return False, float(label), label
-    except ValueError:
-        return True, 0.0, label
 
 
 def _groups(texts: NDArray[np.str_]) -> NDArray[np.str_]:

@@ -236,7 +236,10 @@ class TrustedFileRecord(_Record):
 
 
 class DataRecord(_Record):
-    """The data set and how it was split; counts of records. `users` is null where records stand for themselves."""
+    """The data set and how it was split; counts of records. `users` is null where records stand for themselves.
+
+    `grid` is the smallest and largest of the numbers that classes stand for, null where classes are classes.
+    """
 
     name: str
     sha256: str
@@ -249,6 +252,7 @@ class DataRecord(_Record):
     auxiliary: int
     split_sha256: str
     users: int | None = None
+    grid: tuple[float, float] | None = None
     duplicates: Duplicates | None = None
 
 

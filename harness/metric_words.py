@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from .evidence import RuleVerdict
+from .evidence import Candidate, RuleVerdict
 from .types import Estimate, Verdict
 
 _LABELS = {
@@ -20,10 +20,18 @@ _LABELS = {
     "evaluation_classifier_accuracy": "Judge's own accuracy",
     "train_accuracy": "Accuracy on training data",
     "heldout_accuracy": "Accuracy on held-out data",
+    "train_r2": "R\u00b2 on training data",
+    "heldout_r2": "R\u00b2 on held-out data",
 }
 _RELATIVE = ("nearest_member_gain", "member_specificity")
 _AT_RATE = re.compile(r"(tpr|realised_fpr|tnr|ppv)_at_(fpr|fnr)_([0-9.e-]+)")
 _RATES = {"tpr": "TPR", "realised_fpr": "Realised FPR", "tnr": "TNR", "ppv": "PPV"}
+
+
+def heldout(candidate: Candidate) -> tuple[str, Estimate | None]:
+    """What a candidate is good for on records that it did not train on: name and value of accuracy, or of R²."""
+    name = "heldout_r2" if "heldout_r2" in candidate.utility else "heldout_accuracy"
+    return name, candidate.utility.get(name)
 
 
 def metric_label(name: str) -> str:

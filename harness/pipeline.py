@@ -90,7 +90,7 @@ def _suite_record(plan: Plan) -> SuiteRecord | None:
     return SuiteRecord(
         name=str(plan.config.suite),
         reference_models=plan.config.references,
-        attacks=tuple(chosen.attacks),
+        attacks=tuple(name for name in chosen.attacks if name in {named.id for named in plan.attacks}),
         reason=chosen.reason,
     )
 

@@ -11,7 +11,7 @@ from .builder import Builder
 from .errors import UsageError
 from .evaluation import NamedAttack
 from .pool import CandidateSpec
-from .protocols import Recipe
+from .protocols import ClassAttack, Recipe, task_of
 from .released import NamedTarget
 from .released_plan import released_plan
 from .splits import paired_halves
@@ -85,12 +85,14 @@ def make(path: Path, overrides: Sequence[str] = (), *, trust: bool = False) -> P
         settings = settings.model_copy(update={"pool": pool})
     else:
         targets, (dataset, split) = (), _pooled(settings, build)
+        _check_task(specs, dataset, build.source)
         _check_preparation(specs, dataset, build.source)
         _check_audit(settings, specs, dataset, build.source)
-    attacks = tuple(build.attack(name, section) for name, section in settings.all_attacks().items())
+    named = (build.attack(name, section) for name, section in settings.all_attacks().items())
+    attacks = tuple(n for n in named if n.id in settings.attacks or applies(n, dataset))
     _check_references(attacks, settings, build.source)
-    _check_primary(attacks, settings, build.source)
-    membership = tuple(named for named in attacks if named.attack.family == "membership")
+    _check_primary(attacks, settings, dataset, build.source)
+    membership = tuple(n for n in attacks if n.attack.family == "membership" and applies(n, dataset))
     checked = membership or (build.attack("loss", {}),)
     forests = _control_forests(build)
     return Plan(settings, dataset, split, specs, targets, attacks, checked, forests, judge, rules, trusted)
@@ -125,6 +127,17 @@ def _pooled(settings: config.ExperimentConfig, build: Builder) -> tuple[Dataset,
     return canaries.among_members(dataset, split.pool, settings.pool.canaries, settings.seed), split
 
 
+def _check_task(specs: Sequence[CandidateSpec], dataset: Dataset, source: str) -> None:
+    """Classifiers learn classes, regressors numbers."""
+    for spec in specs:
+        task = task_of(spec.recipe)
+        if (task == "regression") != (dataset.grid is not None):
+            target = "classes" if dataset.grid is None else "a number (it has a grid)"
+            raise UsageError(
+                f"{source}: candidate {spec.id}: a recipe for {task}, but the target of {dataset.name} is {target}"
+            )
+
+
 def _check_preparation(specs: Sequence[CandidateSpec], dataset: Dataset, source: str) -> None:
     """A claim covers no statistics that a preparation takes of the members."""
     for spec in specs:
@@ -153,12 +166,21 @@ def _check_references(attacks: Sequence[NamedAttack], settings: config.Experimen
         )
 
 
-def _check_primary(attacks: Sequence[NamedAttack], settings: config.ExperimentConfig, source: str) -> None:
+def applies(named: NamedAttack, dataset: Dataset) -> bool:
+    """Whether an attack has something to look at: some need classes."""
+    return dataset.grid is None or not isinstance(named.attack, ClassAttack)
+
+
+def _check_primary(
+    attacks: Sequence[NamedAttack], settings: config.ExperimentConfig, dataset: Dataset, source: str
+) -> None:
     """Only membership attacks are compared with each other."""
     primary = settings.primary_attack()
     for named in attacks:
         if named.id == primary and named.attack.family != "membership":
             raise UsageError(f"{source}: primary: {named.id!r} is no membership attack")
+        if named.id == primary and dataset.grid is not None and isinstance(named.attack, ClassAttack):
+            raise UsageError(f"{source}: primary: {named.id!r}: {named.attack.needs_classes}")
 
 
 def _check_audit(

@@ -52,6 +52,7 @@ def collect(dataset: Dataset, split: Split, seed: int, trust: Trust) -> Provenan
         pool=len(split.pool),
         auxiliary=len(split.auxiliary),
         split_sha256=split.sha256,
+        grid=None if dataset.grid is None else (float(dataset.grid[0]), float(dataset.grid[-1])),
         duplicates=Duplicates(repeated=twins.records, across=twins.across),
         users=None if dataset.units is None else len(np.unique(dataset.units)),
     )

@@ -28,6 +28,20 @@ VERSION = 1
 BATCH = 256
 """Records in an entry of the store; in no key but by the records themselves."""
 
+_HOW_IT_IS_ASKED = frozenset(
+    {
+        "batch_size",
+        "ca_file",
+        "query_budget",
+        "requests_per_second",
+        "retries",
+        "start_seconds",
+        "timeout",
+        "token_variable",
+    }
+)
+"""Parameters of targets that change no answer: a run that was stopped may go on with others."""
+
 _SMALLEST = 1e-30  # keeps the logarithm of an answered probability finite
 _OTHER_SIZE = 0.1
 """Share by which training sets of target and references may differ before the evidence says so."""
@@ -101,7 +115,7 @@ class ReleasedPool(Pool):
             references=_references_words(recorded.target, self._split),
             queries=recorded.asked + recorded.live.asked,
             kept_answers=recorded.kept,
-            notes=(*released.notes, *_size_note(recorded.target, self._split)),
+            notes=(*released.notes, *_size_note(recorded.target, self._split), *_kept_note(recorded)),
         )
 
 
@@ -269,11 +283,12 @@ def _asked(target: NamedTarget, x: Float32) -> Float64:
 
 
 def _key(target: NamedTarget, dataset: Dataset, rows: Ints) -> str:
+    asked = {name: value for name, value in target.identity.parameters.items() if name not in _HOW_IT_IS_ASKED}
     return key_of(
         STEP,
         VERSION,
         {
-            "target": asdict(target.identity),
+            "target": [target.identity.component, asked, target.identity.code_sha256],
             "source": [target.released.source, target.released.sha256],
             "records": sha256_of(dataset.x[rows]),
         },
@@ -288,6 +303,15 @@ def _references_words(target: NamedTarget, split: Split) -> str:
         return f"{count} whose answers came with the model"
     spec = target.spec
     return f"{count} trained by this run: {spec.recipe_identity.component} behind {spec.defense_identity.component}"
+
+
+def _kept_note(recorded: Recorded) -> Iterator[str]:
+    """A line where nobody can know that answers of an earlier run are still the model's."""
+    if recorded.kept and not recorded.target.released.sha256:
+        yield (
+            f"{recorded.kept} answers are those of an earlier run: if the model has changed since, remove the store in "
+            "the output folder and run again"
+        )
 
 
 def _size_note(target: NamedTarget, split: Split) -> Iterator[str]:

@@ -45,6 +45,10 @@ def released_plan(settings: config.ExperimentConfig, build: Builder, trust: Trus
     """
     sources = {name: build("targets", name, section) for name, section in settings.targets.items()}
     whole = build.dataset(*_loader(settings, sources, build))
+    if whole.grid is not None:
+        raise UsageError(
+            f"{build.source}: data: the target is a number; released models are audited as classifiers only"
+        )
     opened = {name: _opened(name, source, whole, trust, build) for name, (source, _) in sources.items()}
     given = next(iter(opened.values())).references
     if given and (settings.reference is not None or len(opened) > 1):

@@ -74,7 +74,7 @@ def _row(evidence: Evidence, candidate: Candidate) -> str:
     cells = [
         _text(candidate.id, _LONGEST_NAME),
         wording.overall(evidence, candidate.id),
-        _cell("heldout_accuracy", candidate.utility.get("heldout_accuracy")),
+        _cell(*metric_words.heldout(candidate)),
         _text(found.attack.id, _LONGEST_NAME) + wording.remark(evidence, found.attack) if found else "none ran",
         _cell(wording.HEADLINE, metrics.get(wording.HEADLINE)),
         _cell("auc", metrics.get("auc")),

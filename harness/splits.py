@@ -38,7 +38,7 @@ def paired_halves(dataset: Dataset, models: int, pool: int, seed: int) -> Split:
         raise UsageError(f"pool.models={models}: must be an even number, at least 2 (models are paired)")
     if pool % 2 or pool < 2 * LEAST_RECORDS_A_HALF:
         raise UsageError(f"pool.records={pool}: must be an even number, at least {2 * LEAST_RECORDS_A_HALF}")
-    least = pool + dataset.n_classes
+    least = pool + (dataset.n_classes if dataset.grid is None else 1)
     if len(dataset) < least:
         raise UsageError(
             f"data {dataset.name}: {len(dataset)} records, fewer than the {least} that the split needs "

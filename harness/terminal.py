@@ -15,6 +15,7 @@ from .audit_words import audit_sentence
 from .events import Event, Observer, StepAdvanced, StepFinished, StepStarted
 from .evidence import Candidate, Evidence, RuleVerdict
 from .gate import overall
+from .metric_words import heldout
 from .record_words import record_sentences
 from .types import Estimate, Verdict
 from .wording import control_meaning, remark, strongest
@@ -116,13 +117,19 @@ def _row(evidence: Evidence, candidate: Candidate, verdicts: list[RuleVerdict]) 
     return [
         escape(f"{candidate.model}/\n{candidate.defense}"),
         _verdict(verdicts),
-        _interval(candidate.utility.get("heldout_accuracy")),
+        _worth(candidate),
         escape(found.attack.id + remark(evidence, found.attack)) if found else "none ran",
         _interval(metrics.get("auc")),
         _lowest_tpr(metrics),
         _interval(max(lifts, key=lambda lift: lift.low, default=None)),
         f"{claim.epsilon:.2f}\n({claim.delta:g})" if claim else "not known" if candidate.origin else "no claim",
     ]
+
+
+def _worth(candidate: Candidate) -> str:
+    """Accuracy, or R² where the target is a number."""
+    name, estimate = heldout(candidate)
+    return f"R² {_interval(estimate)}" if name == "heldout_r2" else _interval(estimate)
 
 
 def _verdict(verdicts: list[RuleVerdict]) -> str:

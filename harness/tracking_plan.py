@@ -23,7 +23,7 @@ from .evidence import Artifact, Candidate, Evidence
 from .record_words import RELEASED, duplicates_sentence
 from .wording import overall, release_candidate
 
-HEADLINES = ("tpr_at_fpr_0.01", "auc", "lift", "heldout_accuracy", "epsilon")
+HEADLINES = ("tpr_at_fpr_0.01", "auc", "lift", "heldout_accuracy", "heldout_r2", "epsilon")
 """Last parts of the metric names that the parent run repeats for every candidate."""
 DERIVED_FILES = ("evidence.json", "report.html", "junit.xml")
 """Files that cannot be listed in evidence.json because they are made from it."""

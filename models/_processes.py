@@ -26,7 +26,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from ..harness.types import Ints, TrainingData
+from ..harness.types import Float64, Ints, TrainingData
 from ._workers import cores
 
 START_UP = 2.0
@@ -53,19 +53,20 @@ class StoredData:
     folder: Path
     n_classes: int
     bounds: tuple[float, float]
+    grid: Float64 | None = None
 
     @classmethod
     def write(cls, data: TrainingData, folder: Path) -> StoredData:
         """Write the arrays of `data`."""
         np.save(folder / "x.npy", data.x, allow_pickle=False)
         np.save(folder / "y.npy", data.y, allow_pickle=False)
-        return cls(folder, data.n_classes, data.bounds)
+        return cls(folder, data.n_classes, data.bounds, data.grid)
 
     def read(self) -> TrainingData:
         """The same data, read-only."""
         x = np.load(self.folder / "x.npy", mmap_mode="r", allow_pickle=False)
         y = np.load(self.folder / "y.npy", mmap_mode="r", allow_pickle=False)
-        return TrainingData(x, y, self.n_classes, self.bounds)
+        return TrainingData(x, y, self.n_classes, self.bounds, grid=self.grid)
 
 
 def fit_in_order(

@@ -166,7 +166,7 @@ def mlp(widths: Sequence[int], activation: str, seed: int) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-def optimizer_of(recipe: TorchRecipe, module: nn.Module) -> torch.optim.Optimizer:
+def optimizer_of(recipe: Descent, module: nn.Module) -> torch.optim.Optimizer:
     """The optimiser that the recipe names, over the parameters of `module`."""
     parameters = module.parameters()
     if recipe.optimizer == "adam":

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
 PACKAGES = [name.removeprefix("privassay.").replace(".", "/") for name in SETUPTOOLS["packages"]]
-DATA_SUFFIXES = (".yaml", ".jinja", ".schema.json", "py.typed")
+DATA_SUFFIXES = (".yaml", ".jinja", ".schema.json", "py.typed", ".npz")
 LONGEST_FILE = 500
 
 

@@ -35,6 +35,7 @@ class ArtMIFace:
 
     family: ClassVar[Family] = "inversion"
     implementation: ClassVar[str] = "adversarial-robustness-toolbox: MIFace"
+    needs_classes: ClassVar[str] = "reconstructs a typical record of each class: a regressor has no classes"
 
     def __post_init__(self) -> None:
         positive(max_iter=self.max_iter, learning_rate=self.learning_rate)

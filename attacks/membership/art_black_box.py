@@ -68,6 +68,7 @@ class ArtBlackBox:
 
     family: ClassVar[Family] = "membership"
     implementation: ClassVar[str] = "adversarial-robustness-toolbox: MembershipInferenceBlackBox"
+    needs_classes: ClassVar[str] = "learns from the probabilities of classes: a regressor answers with a number"
     threat_model: ClassVar[ThreatModel] = ThreatModel(
         access="probabilities", knows_members=False, knows_recipe=True, reference_models=1, query_budget=1
     )
@@ -106,6 +107,7 @@ class ArtBlackBoxKnowsMembers:
 
     family: ClassVar[Family] = "membership"
     implementation: ClassVar[str] = "adversarial-robustness-toolbox: MembershipInferenceBlackBox"
+    needs_classes: ClassVar[str] = "learns from the probabilities of classes: a regressor answers with a number"
     threat_model: ClassVar[ThreatModel] = ThreatModel(
         access="probabilities", knows_members=True, knows_recipe=False, reference_models=0, query_budget=1
     )

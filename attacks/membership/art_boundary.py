@@ -123,6 +123,7 @@ class ArtBoundary:
 
     family: ClassVar[Family] = "membership"
     implementation: ClassVar[str] = "adversarial-robustness-toolbox: HopSkipJump"
+    needs_classes: ClassVar[str] = "looks for the border between predicted classes: a regressor has none"
 
     def __post_init__(self) -> None:
         require(self.max_records >= _LEAST_RECORDS, "max_records", self.max_records, f">= {_LEAST_RECORDS}")

@@ -17,6 +17,9 @@ class ArtRuleBased:
 
     family: ClassVar[Family] = "membership"
     implementation: ClassVar[str] = "adversarial-robustness-toolbox: MembershipInferenceBlackBoxRuleBased"
+    needs_classes: ClassVar[str] = (
+        "asks whether the predicted class is right: the number of a regressor never is, exactly"
+    )
     threat_model: ClassVar[ThreatModel] = ThreatModel(
         access="labels", knows_members=False, knows_recipe=False, reference_models=0, query_budget=1
     )

@@ -21,6 +21,7 @@ class Entropy:
 
     family: ClassVar[Family] = "membership"
     implementation: ClassVar[str] = "privassay"
+    needs_classes: ClassVar[str] = "the answer of a regressor is a number: how surely it is given is not told"
     threat_model: ClassVar[ThreatModel] = ThreatModel(
         access="probabilities", knows_members=False, knows_recipe=False, reference_models=0, query_budget=1
     )

@@ -21,6 +21,7 @@ class Margin:
 
     family: ClassVar[Family] = "membership"
     implementation: ClassVar[str] = "privassay"
+    needs_classes: ClassVar[str] = "a regressor answers with a number: no other class competes with the true one"
     threat_model: ClassVar[ThreatModel] = ThreatModel(
         access="probabilities", knows_members=False, knows_recipe=False, reference_models=0, query_budget=1
     )

@@ -69,6 +69,7 @@ class ModifiedEntropy:
 
     family: ClassVar[Family] = "membership"
     implementation: ClassVar[str] = "privassay"
+    needs_classes: ClassVar[str] = "sets a threshold for each class: a regressor has none"
     threat_model: ClassVar[ThreatModel] = ThreatModel(
         access="probabilities", knows_members=False, knows_recipe=True, reference_models=1, query_budget=1
     )

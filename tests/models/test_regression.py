@@ -134,7 +134,7 @@ def test_the_range_of_the_grid_is_all_that_the_network_knows_of_the_scale(data):
 def test_a_broken_grid_file_is_one_line(data, fitted, tmp_path):
     fitted("sklearn_ridge").save(tmp_path)
     (tmp_path / _regression.FILE).write_bytes(b"not an array")
-    with pytest.raises(UsageError, match="grid.npy: cannot be read"):
+    with pytest.raises(UsageError, match=r"grid\.npy: cannot be read"):
         regressor("sklearn_ridge").load(tmp_path, data.shape, 101)
 
 
