@@ -21,7 +21,7 @@ evaluate: $(READY) ## evaluate the quickstart models, print the verdicts (about 
 	.venv/bin/privassay run experiments/quickstart.yaml --out out --report-only
 
 test: $(READY) ## run the tests; PYTEST_ARGS="-m slow" for the long ones
-	.venv/bin/python -m pytest $(PYTEST_ARGS)
+	.venv/bin/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 lint: $(READY) ## check style, types and import directions
 	.venv/bin/ruff check

@@ -244,8 +244,8 @@ class Live:
         known = np.array([row is not None for row in rows])
         found[known] = self._answers[[row for row in rows if row is not None]]
         if not known.all():
-            self.asked += int((~known).sum())
             found[~known] = log_probabilities(self._model.predict(x[~known]))
+            self.asked += int((~known).sum())
         return found
 
     def class_gradient(self, x: Float32, labels: Ints) -> Float32:  # noqa: ARG002 - refuses every input

@@ -58,11 +58,11 @@ def attack(models: int, dtype: str) -> dict[str, object]:
     from ...harness.events import ignore
     from ...harness.metrics import membership_metrics
     from ...harness.pool import CandidateSpec
-    from ...harness.training import train_pool
     from ...harness.splits import paired_halves
     from ...harness.stats import Resampling
     from ...harness.store import Store
     from ...harness.suite import suite_for
+    from ...harness.training import train_pool
 
     def named(kind: catalog.Kind, name: str, **parameters: object) -> tuple[object, object]:
         component = catalog.build(kind, name, parameters, "benchmark")

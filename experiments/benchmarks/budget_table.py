@@ -33,10 +33,10 @@ from ...harness.cache import cache_folder
 from ...harness.errors import UsageError
 from ...harness.events import ignore
 from ...harness.pool import CandidateSpec, Pool
-from ...harness.training import train_pool
 from ...harness.roc import Curve, RocOrder
 from ...harness.splits import paired_halves
 from ...harness.store import Store
+from ...harness.training import train_pool
 from ...harness.types import Bools, Dataset, Float64, Ints, Split
 from ...models.torch_mlp import TorchMLP
 from ..digits import Digits

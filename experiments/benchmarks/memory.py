@@ -24,10 +24,10 @@ from ...harness import catalog
 from ...harness.evaluation import NamedAttack, Setting, run_membership
 from ...harness.events import ignore
 from ...harness.pool import CandidateSpec
-from ...harness.training import train_pool
 from ...harness.splits import paired_halves
 from ...harness.stats import Resampling
 from ...harness.store import Store
+from ...harness.training import train_pool
 from ...harness.types import Dataset
 from ...models.torch_mlp import TorchMLP
 
