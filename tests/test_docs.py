@@ -1,8 +1,11 @@
 """What can be checked of the documentation: commands, files, YAML, Python, links and paths that it names."""
 
 import configparser
+import dataclasses
 import importlib
+import json
 import re
+import runpy
 import shlex
 import shutil
 import sys
@@ -24,6 +27,8 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 TOP = "harness|attacks|defenses|models|experiments|tests|docs"
 ADD_A_COMPONENT = ROOT / "docs/howto/add-a-component.md"
 EVALUATE = ROOT / "docs/howto/evaluate-your-models.md"
+TEN_MINUTES = ROOT / "docs/howto/audit-your-own-model.md"
+EXAMPLES = ROOT / "docs/howto/examples"
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,12 @@ class Block:
         """Where its first line says it goes, e.g. `# attacks/membership/gini.py`; None if it does not say."""
         found = re.match(r"# (\S+/\S+\.py)\n", self.text)
         return found[1] if found else None
+
+    @property
+    def example(self):
+        """The file of `EXAMPLES` that it shows, by its first line, e.g. `# my_model.yaml`; None if there is none."""
+        found = re.match(r"# (\w+\.(?:py|yaml))\n", self.text)
+        return EXAMPLES / found[1] if found else None
 
     def __str__(self):
         return f"{self.page.relative_to(ROOT)}: {self.text.strip().splitlines()[0][:40]}"
@@ -138,14 +149,16 @@ def test_paths_in_backticks_exist(page):
 def test_the_pages_are_checked_at_all():
     assert len(PAGES) >= 12
     assert len(IN_BLOCKS) >= 12
-    assert {kind_of(block) for block in YAML} == {"experiment", "policy", "ci"}
+    assert {kind_of(block) for block in YAML} == {"experiment", "sections", "policy", "ci"}
     assert len(PYTHON) >= 5
 
 
 def kind_of(block):
     content = yamlfile.parse_value(block.text, str(block))
-    if isinstance(content, dict) and {"models", "attacks"} & set(content):
+    if isinstance(content, dict) and {"models", "attacks", "suite"} & set(content):
         return "experiment"
+    if isinstance(content, dict) and {"data", "targets", "audit"} & set(content):
+        return "sections"
     if isinstance(content, dict) and {"rules", "apiVersion"} & set(content):
         return "policy"
     return "ci"
@@ -196,7 +209,7 @@ def program(page, path):
     return next(block.text for block in blocks_of(page) if block.path == path)
 
 
-@pytest.mark.parametrize("block", [b for b in YAML if kind_of(b) == "experiment"], ids=str)
+@pytest.mark.parametrize("block", [b for b in YAML if kind_of(b) == "experiment" and not b.example], ids=str)
 def test_experiments_pass_every_check_of_a_run(block, installed, monkeypatch):
     rng = np.random.default_rng(0)
     np.savez(installed / "patients.npz", x=rng.random((5000, 12)), y=rng.integers(0, 3, 5000))
@@ -209,6 +222,91 @@ def test_experiments_pass_every_check_of_a_run(block, installed, monkeypatch):
     for line in commands_in("\n".join(b.text for b in blocks_of(block.page))):
         if line.startswith("privassay run"):
             assert plan.make(file, parse(line).set)
+
+
+@pytest.mark.parametrize("block", [b for b in YAML if kind_of(b) == "sections"], ids=str)
+def test_sections_have_the_keys_of_an_experiment(block):
+    content = yamlfile.parse_value(block.text, str(block))
+    assert set(content) <= set(plan.config.ExperimentConfig.model_fields)
+    if "audit" in content:
+        assert plan.config.AuditSection(**{**content["audit"], "candidates": tuple(content["audit"]["candidates"])})
+    sources = {("datasets", name): content[name] for name in ("data",) if name in content}
+    sources |= {("targets", name): section for name, section in content.get("targets", {}).items()}
+    for (kind, name), section in sources.items():
+        assert catalog.build(kind, section["component"], plan.config.parameters(section), name)
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.example], ids=str)
+def test_pages_show_the_examples_as_they_are(block):
+    assert block.text == f"# {block.example.name}\n{block.example.read_text()}"
+
+
+def test_every_example_is_shown_or_run_by_a_command():
+    shown = {block.example for block in BLOCKS if block.example}
+    named = {path for path in EXAMPLES.iterdir() if f"python {path.name}" in TEN_MINUTES.read_text()}
+    assert shown | named == {path for path in EXAMPLES.iterdir() if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """The folder of a reader who followed the page up to its first `privassay run`."""
+    folder = tmp_path_factory.mktemp("reader")
+    shutil.copytree(EXAMPLES, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        runpy.run_path("make_data.py", run_name="__main__")
+    return folder
+
+
+@pytest.fixture
+def reader(prepared, monkeypatch):
+    monkeypatch.chdir(prepared)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # modules beside an experiment are found by its folder
+    yield prepared
+    for path in EXAMPLES.glob("*.py"):
+        sys.modules.pop(path.stem, None)
+
+
+RUNS = [line for page, line in IN_BLOCKS if page == TEN_MINUTES]
+ALONE = [line for line in RUNS if "models:/" not in line and "http:" not in line]
+
+
+@pytest.mark.parametrize("line", ALONE, ids=lambda line: line[:90])
+def test_the_ten_minutes_pass_every_check_of_a_run(line, reader):
+    arguments = parse(line)
+    planned = plan.make(arguments.experiment, arguments.set, trust=arguments.trust)
+    assert len(planned.specs) + len(planned.targets) == len(planned.config.candidate_pairs())
+    assert [file.path for file in planned.trust.used] == (["forest.joblib"] if arguments.trust else [])
+
+
+@pytest.mark.parametrize("line", [line for line in RUNS if line not in ALONE], ids=lambda line: line[:90])
+def test_the_doors_that_need_a_server_have_such_parameters(line, reader):
+    arguments = parse(line)
+    section = plan.config.load(arguments.experiment, arguments.set).targets["forest"]
+    assert catalog.build("targets", section["component"], plan.config.parameters(section), "page")
+
+
+@pytest.mark.parametrize(
+    "line", [line if "out-predictions" in line else pytest.param(line, marks=pytest.mark.slow) for line in ALONE]
+)
+def test_the_ten_minutes_end_as_shown(line, reader):
+    assert cli.main(shlex.split(line)[1:]) == 0
+    found = evidence.read(parse(line).out / "evidence.json")
+    before, _, after = TEN_MINUTES.read_text().partition(line)
+    shown = [*outputs_in(before)[-1:], *outputs_in(after)[:1]][-1]  # the next one, else the last one
+    for candidate in found.candidates:
+        best = max((attack for attack in candidate.attacks if attack.status == "ok"), key=_low)
+        (row,) = re.findall(rf"^ {candidate.model}/ .*\n {candidate.defense} .*$", shown, re.MULTILINE)
+        numbers = [float(number) for number in re.findall(r"(?<![\d.\[])0\.\d{3}(?= )", row.splitlines()[0])]
+        assert numbers[1] == pytest.approx(best.metrics["auc"].value, abs=0.02)
+
+
+def outputs_in(text):
+    return re.findall(r"```text\n(.*?)```", text, re.DOTALL)
+
+
+def _low(attack):
+    return max(estimate.low for name, estimate in attack.metrics.items() if name.startswith("tpr_at_fpr"))
 
 
 def test_data_that_cannot_be_read_is_one_line(installed):
@@ -269,7 +367,7 @@ def test_the_evidence_is_read_as_shown(example_run, monkeypatch, capsys):
 
 def test_every_python_block_is_run_by_some_test():
     run = {"my_package/patients.py", "attacks/membership/gini.py", "tests/attacks/test_gini.py"}
-    rest = [b for b in PYTHON if b.path not in run]
+    rest = [b for b in PYTHON if b.path not in run and not b.example]
     in_catalogue = [b for b in rest if re.fullmatch(r'"\w+": "[\w.:]+",\n', b.text)]
     assert [str(b) for b in rest if b not in in_catalogue and b.page.name != "evidence-format.md"] == []
 
@@ -300,6 +398,36 @@ def test_every_key_of_an_experiment_is_described():
 @pytest.mark.parametrize("name", [*catalog.BUILT_IN["attacks"], *catalog.BUILT_IN["defenses"]])
 def test_every_attack_and_defence_has_its_section_on_methods(name):
     assert re.search(rf"^### {name}$", (ROOT / "docs/methods.md").read_text(), re.MULTILINE)
+
+
+DEFENCES = ROOT / "docs/defences.md"
+
+
+def rows_of(page, header):
+    """Cells of the table whose first column is `header`, a list a row."""
+    table = page.read_text().partition(f"\n| {header} |")[2].partition("\n\n")[0]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines()[2:]]
+
+
+def test_the_table_of_defences_is_that_of_the_catalogue():
+    rows = {row[0].strip("` "): row for row in rows_of(DEFENCES, "defence")}
+    assert set(rows) == set(catalog.BUILT_IN["defenses"]) - {"none"}
+    for name, (_, kind, _, _, parameters) in rows.items():
+        component = catalog.resolve("defenses", name, "test")
+        assert kind == component.guarantee
+        defaults = {field.name: field.default for field in dataclasses.fields(component)}
+        shown = dict(re.findall(r"`(\w+)` ([\w.-]*\w)", parameters))
+        assert {key: yamlfile.parse_value(value, key) for key, value in shown.items()} == {
+            key: yamlfile.parse_value(json.dumps(value), key) for key, value in defaults.items()
+        }, name
+
+
+def test_every_defence_has_its_source_its_attack_and_its_weakness():
+    text = DEFENCES.read_text()
+    second = text[text.index("## How each is attacked") :]
+    names = re.findall(r"^\| `(\w+)` \|(.*)\|$", second, re.MULTILINE)
+    assert {name for name, _ in names} == set(catalog.BUILT_IN["defenses"]) - {"none"}
+    assert all(len([cell for cell in cells.split(" | ") if cell.strip()]) == 3 for _, cells in names)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

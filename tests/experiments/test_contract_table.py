@@ -58,7 +58,7 @@ def test_a_part_is_as_the_page_says(capsys):
     assert found == {key: written.get(key) for key in found}
     assert others == {}
     assert found["Recipes and attacks", "art_miface", "torch_mlp"] == "runs"
-    assert "no input gradients" in found["Recipes and attacks", "art_miface", "python"]
+    assert "are not kept" in found["Recipes and attacks", "art_miface", "python"]
     assert "not available" in found["Recipes and defences", "dp_sgd", "sklearn_logistic_regression"]
     assert "answers with labels" in found["Released models and attacks", "loss", "predictions, labels only"]
 
