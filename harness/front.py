@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .canaries import CANARY, CANARY_COLUMN
 from .config import component_name
 from .evidence import Candidate, Evidence
 from .types import Estimate
@@ -23,11 +24,19 @@ IS_DP_SGD = "is DP-SGD"
 
 @dataclass(frozen=True)
 class Mark:
-    """One candidate with both estimates."""
+    """One candidate with both estimates.
+
+    Attributes:
+        candidate: the candidate.
+        accuracy: on held-out records, canaries not counted.
+        leakage: the attack's TPR at 1 % FPR.
+        canaries: the same, at the same thresholds, of canaries among the members: a worst case; None without canaries.
+    """
 
     candidate: Candidate
     accuracy: Estimate
     leakage: Estimate
+    canaries: Estimate | None
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,12 @@ def against_dp_sgd(evidence: Evidence, found: Front) -> dict[str, str]:
 def _mark(candidate: Candidate, primary: str | None) -> Mark | None:
     accuracy = candidate.utility.get(UTILITY)
     leakage = _rate_of(candidate, primary) if primary else _strongest_rate(candidate)
-    return None if accuracy is None or leakage is None else Mark(candidate, accuracy, leakage)
+    return None if accuracy is None or leakage is None else Mark(candidate, accuracy, leakage, _of_canaries(candidate))
+
+
+def _of_canaries(candidate: Candidate) -> Estimate | None:
+    rows = (group for group in candidate.groups if (group.column, group.value) == (CANARY_COLUMN, CANARY))
+    return next((group.metrics.get(LEAKAGE) for group in rows), None)
 
 
 def _rate_of(candidate: Candidate, attack: str | None) -> Estimate | None:

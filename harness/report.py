@@ -217,6 +217,8 @@ def render(evidence: Evidence, folder: Path) -> str:
         headline=wording.headline(evidence),
         scatter=_scatter(views, found),
         front=found,
+        marks={mark.candidate.id: mark for mark in found.marks},
+        canaries=any(mark.canaries for mark in found.marks),
         against=against_dp_sgd(evidence, found),
         shapes=SHAPES,
         families=_FAMILIES,
