@@ -36,7 +36,7 @@ SEEN = {
     faults.MemberNormaliser: ("by-products", "the normaliser's scale depends on members"),
     faults.StopsOnMemberLoss: ("by-products", "the number of steps depends on one member"),
 }
-UNSEEN = {faults.BestOfSeveral, faults.GuessableNoiseSeed}
+UNSEEN = (faults.BestOfSeveral, faults.GuessableNoiseSeed)
 
 
 def test_every_trainer_is_tested():
