@@ -137,12 +137,12 @@ def test_members_of_an_archive_are_kept_gzipped_and_checked_by_their_content(cac
 def test_members_that_are_there_need_neither_network_nor_a_writable_folder(cache, closed_port):
     (cache / "set").mkdir(parents=True)
     for member, content in zip(MEMBERS, PARTS.values(), strict=True):
-        (cache / member.name).write_bytes(gzip.compress(content))
+        (cache / member.name).write_bytes(gzip.compress(content, mtime=0))
     (cache / "set").chmod(0o555)
     assert fetch_members(f"{closed_port}/parts.zip", MEMBERS) == list(PARTS.values())
 
 
-@pytest.mark.parametrize("broken", [gzip.compress(b"others"), b"no gzip", gzip.compress(b"records")[:-9], b""])
+@pytest.mark.parametrize("broken", [gzip.compress(b"others", mtime=0), b"no gzip", gzip.compress(b"records", mtime=0)[:-9], b""])
 def test_a_member_that_is_another_one_is_replaced(cache, zipped, broken):
     fetch_members(zipped, MEMBERS)
     (cache / "set" / "one.txt.gz").write_bytes(broken)
@@ -153,7 +153,7 @@ def test_a_member_that_is_another_one_is_replaced(cache, zipped, broken):
 def test_any_of_the_accepted_contents_is_taken(cache, closed_port):
     other = Member("one.txt.gz", "one.txt", ("0" * 32, MEMBERS[0].md5[0]))
     cache.mkdir()
-    (cache / "one.txt.gz").write_bytes(gzip.compress(b"records"))
+    (cache / "one.txt.gz").write_bytes(gzip.compress(b"records", mtime=0))
     assert fetch_members(f"{closed_port}/parts.zip", [other]) == [b"records"]
 
 
