@@ -25,6 +25,9 @@ from .view import Releasing
 
 STEP = "answers"
 VERSION = 1
+_CHECKED = 8
+"""Records by whose answers a model is recognised: 16 queries of a run that are in no count but the model's own."""
+
 BATCH = 256
 """Records in an entry of the store; in no key but by the records themselves."""
 
@@ -57,6 +60,9 @@ class NamedTarget:
         released: what was found.
         spec: candidate; recipe and defence are those of references that this run trains.
         trains_references: whether it does.
+        fingerprint: digest of some answers where no other digest covers them; empty where one does, or where the model
+            answers the same question differently.
+        without_features: whether its records have none, so that controls see labels only.
     """
 
     id: str
@@ -64,6 +70,20 @@ class NamedTarget:
     released: Released
     spec: CandidateSpec
     trains_references: bool
+    fingerprint: str = ""
+    without_features: bool = False
+
+
+def fingerprint(released: Released, dataset: Dataset) -> str:
+    """Digest of the answers to the first `_CHECKED` records, asked twice; empty where the two differ.
+
+    By it the answers that an earlier run kept are told from those of a model that has changed since. A model whose
+    digest is known is not asked.
+    """
+    if released.sha256:
+        return ""
+    first, second = (released.model.predict(dataset.x[:_CHECKED]) for _ in range(2))
+    return sha256_of(np.round(first, 3)) if np.allclose(first, second, atol=1e-4) else ""
 
 
 def released_pool(
@@ -115,7 +135,7 @@ class ReleasedPool(Pool):
             references=_references_words(recorded.target, self._split),
             queries=recorded.asked + recorded.live.asked,
             kept_answers=recorded.kept,
-            notes=(*released.notes, *_size_note(recorded.target, self._split), *_kept_note(recorded)),
+            notes=(*released.notes, *_notes(recorded, self._split)),
         )
 
 
@@ -179,13 +199,14 @@ class Recorded:
     def of(cls, target: NamedTarget, dataset: Dataset, store: Store, observe: Observer) -> Recorded:
         """Ask about every record that the store has no answer for."""
         batches = [np.arange(start, min(start + BATCH, len(dataset))) for start in range(0, len(dataset), BATCH)]
-        keys = {_key(target, dataset, rows): rows for rows in batches}
+        keys = [_key(target, dataset, rows) for rows in batches]
+        rows_of = dict(zip(keys, batches, strict=True))
         missing = [key for key in keys if store.find(STEP, key) is None]
         step, asked = f"ask {target.spec.id}", 0
         observe(StepStarted(step, len(keys), len(keys) - len(missing)))
         for key in store.in_turn(STEP, missing, step, observe):
             if store.find(STEP, key) is None:  # else another process was first
-                answers = _asked(target, dataset.x[keys[key]])
+                answers = _asked(target, dataset.x[rows_of[key]])
                 with store.entry(STEP, key, f"{target.spec.id}: answers") as folder:
                     np.save(folder / "answers.npy", log_probabilities(answers), allow_pickle=False)
                 asked += len(answers)
@@ -196,8 +217,11 @@ class Recorded:
 
     @property
     def key(self) -> str:
-        """Digest of the answers: whatever they came from, results depend on nothing else."""
-        return key_of(STEP, VERSION, {"target": asdict(self.target.identity), "answers": sha256_of(self.answers)})
+        """Digest of the answers, and of what attacks that ask about other records would meet."""
+        released = self.target.released
+        whose = [released.source, released.sha256, self.target.fingerprint]
+        described = {"target": asdict(self.target.identity), "whose": whose, "answers": sha256_of(self.answers)}
+        return key_of(STEP, VERSION, described)
 
     @property
     def access(self) -> Access:
@@ -289,7 +313,7 @@ def _key(target: NamedTarget, dataset: Dataset, rows: Ints) -> str:
         VERSION,
         {
             "target": [target.identity.component, asked, target.identity.code_sha256],
-            "source": [target.released.source, target.released.sha256],
+            "source": [target.released.source, target.released.sha256, target.fingerprint],
             "records": sha256_of(dataset.x[rows]),
         },
     )
@@ -305,13 +329,18 @@ def _references_words(target: NamedTarget, split: Split) -> str:
     return f"{count} trained by this run: {spec.recipe_identity.component} behind {spec.defense_identity.component}"
 
 
-def _kept_note(recorded: Recorded) -> Iterator[str]:
-    """A line where nobody can know that answers of an earlier run are still the model's."""
-    if recorded.kept and not recorded.target.released.sha256:
+def _notes(recorded: Recorded, split: Split) -> Iterator[str]:
+    """Lines about what was asked, where they are needed."""
+    target = recorded.target
+    yield from _size_note(target, split)
+    if recorded.kept and not target.released.sha256:
+        sure = f"it gives the same answers as then to {_CHECKED} records" if target.fingerprint else "nothing tells"
         yield (
-            f"{recorded.kept} answers are those of an earlier run: if the model has changed since, remove the store in "
-            "the output folder and run again"
+            f"{recorded.kept} answers are those of an earlier run, and whether the model is still the same, {sure}: "
+            "remove the store in the output folder to ask again"
         )
+    if target.without_features:
+        yield "the records have no features here, so the model-free baseline has compared labels only"
 
 
 def _size_note(target: NamedTarget, split: Split) -> Iterator[str]:

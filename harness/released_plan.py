@@ -10,10 +10,10 @@ import numpy as np
 
 from . import config
 from .builder import Builder
-from .errors import UsageError
+from .errors import NotApplicable, UsageError
 from .pool import CandidateSpec
-from .protocols import RecordedReference, Released, TargetWithData
-from .released import NamedTarget
+from .protocols import RecordedReference, Released, TargetWithData, task_of
+from .released import NamedTarget, fingerprint
 from .splits import released_split, subset
 from .trust import Trust
 from .types import Dataset, Identity, Ints, Split
@@ -49,6 +49,8 @@ def released_plan(settings: config.ExperimentConfig, build: Builder, trust: Trus
         raise UsageError(
             f"{build.source}: data: the target is a number; released models are audited as classifiers only"
         )
+    spec = _references(settings, build)
+    _check_references(spec, settings, whole, build.source)
     opened = {name: _opened(name, source, whole, trust, build) for name, (source, _) in sources.items()}
     given = next(iter(opened.values())).references
     if given and (settings.reference is not None or len(opened) > 1):
@@ -61,12 +63,23 @@ def released_plan(settings: config.ExperimentConfig, build: Builder, trust: Trus
     if given:
         split = replace(split, member=np.vstack([split.member, *(r.member[rows][split.pool][None] for r in given)]))
         opened = {name: replace(released, references=_parts(given, rows)) for name, released in opened.items()}
-    spec = _references(settings, build)
-    targets = tuple(
-        NamedTarget(name, sources[name][1], released, replace(spec, model=name), settings.reference is not None)
-        for name, released in opened.items()
-    )
-    return ReleasedPlan(targets, subset(whole, rows), split)
+    named = [
+        _named(name, released, sources[name][1], (spec, settings, whole, build)) for name, released in opened.items()
+    ]
+    return ReleasedPlan(tuple(named), subset(whole, rows), split)
+
+
+def _check_references(spec: CandidateSpec, settings: config.ExperimentConfig, dataset: Dataset, source: str) -> None:
+    """References can be trained: found before the released model is asked anything."""
+    if settings.reference is None:
+        return
+    told = dataset.released_member
+    records = settings.pool.half or (0 if told is None else int((told >= 0).sum()) // 2)
+    reason = spec.defense.supports(spec.recipe, records)
+    if reason is None and task_of(spec.recipe) == "regression":
+        reason = "a recipe for regression, but released models are audited as classifiers"
+    if reason is not None:
+        raise UsageError(f"{source}: reference {settings.reference}: {reason}")
 
 
 def _loader(settings: config.ExperimentConfig, sources: Sources, build: Builder) -> tuple[Any, str]:
@@ -89,6 +102,29 @@ def _opened(name: str, source: Any, dataset: Dataset, trust: Trust, build: Build
     except UsageError as error:
         raise UsageError(f"{build.source}: targets.{name}: {error}") from error
     return released
+
+
+def _named(
+    name: str,
+    released: Released,
+    identity: Identity,
+    about: tuple[CandidateSpec, config.ExperimentConfig, Dataset, Builder],
+) -> NamedTarget:
+    """The target with a digest of some of its answers; `about`: references, settings, all records, the file."""
+    spec, settings, dataset, build = about
+    try:
+        seen = fingerprint(released, dataset)
+    except (UsageError, NotApplicable) as error:
+        raise UsageError(f"{build.source}: targets.{name}: {error}") from error
+    return NamedTarget(
+        id=name,
+        identity=identity,
+        released=released,
+        spec=replace(spec, model=name),
+        trains_references=settings.reference is not None,
+        fingerprint=seen,
+        without_features=settings.data is None,
+    )
 
 
 def _parts(given: tuple[RecordedReference, ...], rows: Ints) -> tuple[RecordedReference, ...]:

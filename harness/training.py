@@ -34,7 +34,7 @@ from .types import (
 )
 
 STEP = "train"
-VERSION = 2
+VERSION = 3
 
 BLOCK = 64
 """Models that one process trains at a time while others do other blocks; in no key."""
@@ -164,7 +164,8 @@ def _stream(spec: CandidateSpec) -> tuple[str, ...]:
     parameters = dict(spec.defense.training_parameters())
     if not parameters:
         return ()
-    return (key_of("stream", 1, {"recipe": spec.recipe_identity.parameters, "defense": parameters}),)
+    recipe = [spec.recipe_identity.component, spec.recipe_identity.parameters]
+    return (key_of("stream", 2, {"recipe": recipe, "defense": [spec.defense_identity.component, parameters]}),)
 
 
 def _train(

@@ -11,10 +11,10 @@ from privassay.harness.cli import main
 from privassay.harness.errors import InfrastructureError, UsageError
 from privassay.harness.events import ignore
 from privassay.harness.protocols import Released
-from privassay.harness.released import BATCH, NamedTarget, released_pool
+from privassay.harness.released import BATCH, NamedTarget, fingerprint, released_pool
 from privassay.harness.splits import released_split, subset
 from privassay.harness.store import Store
-from privassay.harness.types import Identity
+from privassay.harness.types import Dataset, Identity, Split
 from privassay.tests.support import released, small
 
 METRICS = {"fprs": [0.1], "resamples": 100}
@@ -157,6 +157,73 @@ def test_a_stopped_endpoint_leaves_what_it_answered(tmp_path):
     assert pool.origin().queries == len(rows) - 3 * BATCH
     assert pool.origin().kept_answers == 3 * BATCH
     assert (pool.released(0).argmax(axis=1) == data[0].y[split.pool]).all()
+
+
+class Changing:
+    """A model whose answers depend on a number that a test turns."""
+
+    answers = "probabilities"
+
+    def __init__(self, turn=0.0, noise=0.0):
+        self.turn, self.noise, self.rng, self.asked = turn, noise, np.random.default_rng(0), 0
+
+    def predict(self, x):
+        self.asked += len(x)
+        score = x.reshape(len(x), -1).mean(axis=1) * (1 + self.turn) + self.noise * self.rng.normal(size=len(x))
+        first = 1 / (1 + np.exp(-score))
+        return np.hstack([first[:, None], np.repeat((1 - first)[:, None] / 9, 9, axis=1)])
+
+
+def test_a_model_that_has_changed_is_not_given_the_answers_of_the_old_one(tmp_path):
+    truth = np.zeros(len(small.Digits().load()), np.int8)
+    truth[:900] = 1
+    dataset = dataclasses.replace(small.Digits().load(), released_member=truth)
+    rows, split = released_split(dataset, 0, None, seed=0)
+    data, store = (subset(dataset, rows), split), Store(tmp_path)
+    spec = dataclasses.replace(small.spec(), model="api", defense_name="released")
+
+    def pool(model):
+        opened = Released(model, "http://host/invocations", "")
+        named = NamedTarget("api", Identity("endpoint", {}, "0"), opened, spec, False, fingerprint(opened, data[0]))
+        return released_pool(named, data, store, 0, ignore)
+
+    first = pool(Changing())
+    same = pool(Changing())
+    assert (same.origin().queries, same.origin().kept_answers) == (0, len(rows))
+    assert "it gives the same answers as then to 8 records" in same.origin().notes[-1]
+    other = pool(Changing(turn=1.0))
+    assert other.origin().queries == len(rows)
+    assert other.keys != first.keys
+    noisy = Changing(noise=0.1)
+    pool(noisy)
+    assert noisy.asked == 16 + len(rows)
+    again = Changing(noise=0.1)
+    assert "nothing tells" in pool(again).origin().notes[-1]
+    assert again.asked == 16
+
+
+def test_equal_batches_keep_their_records(tmp_path):
+    x = np.zeros((600, 2), np.float32)
+    dataset = Dataset("same", x, np.arange(600) % 10, 10, (0.0, 1.0), False, "none")
+    spec = dataclasses.replace(small.spec(), model="api", defense_name="released")
+    named = NamedTarget("api", Identity("endpoint", {}, "0"), Released(Changing(), "here", "1"), spec, False)
+    split = Split(np.arange(600), np.arange(0), np.arange(600)[None] % 2 == 0, released=True)
+    assert released_pool(named, (dataset, split), Store(tmp_path), 0, ignore).logits(0).shape == (600, 10)
+
+
+def test_references_that_cannot_be_trained_are_found_before_anything_is_asked(tmp_path):
+    released.write_table(tmp_path)
+    path = experiment(
+        tmp_path,
+        data={"component": "table", "path": "records.csv", "target": "label", "member": "member"},
+        targets={"api": {"component": "endpoint", "url": "http://127.0.0.1:1/invocations"}},
+        models={"forest": {"component": "sklearn_random_forest"}},
+        defenses={"dp_sgd": {}},
+        reference="forest/dp_sgd",
+        attacks={"loss": {}},
+    )
+    with pytest.raises(UsageError, match="reference forest/dp_sgd: DP-SGD is not available for sklearn recipes"):
+        plan.make(path)
 
 
 @pytest.mark.parametrize(
