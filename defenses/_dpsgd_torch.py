@@ -10,7 +10,6 @@ that what it takes for records are users. A batch holds the gradients of all its
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -25,7 +24,7 @@ from ..harness.accounting import observed_poisson
 from ..harness.protocols import Model, Trained
 from ..harness.seeds import derive
 from ..harness.types import DPMechanism, Ints, ObservedSampling, TrainingData
-from ._dpsgd_torch_checks import refuse_unfit
+from ._dpsgd_torch_checks import hooks_unremarked, refuse_moved, refuse_unfit, unlearned
 from .dp_sgd import DPSGD
 
 
@@ -74,7 +73,8 @@ def train(recipe: TorchRecipe, data: TrainingData, rows: Ints, seed: int, settin
     A batch size beyond the number of units (records, or users) means that every one joins every batch.
 
     Raises:
-        UsageError: the module mixes the records of a batch, or Opacus does not find the gradient of each.
+        UsageError: the module mixes the records of a batch, keeps something of them that gets no noise, or Opacus does
+            not find the gradient of each.
     """
     recipe = settings.applied_to(recipe)
     owners = _owners(data, rows) if settings.unit == "user" else None
@@ -88,10 +88,12 @@ def train(recipe: TorchRecipe, data: TrainingData, rows: Ints, seed: int, settin
     def loop(module: nn.Module, x: Tensor, y: Tensor) -> None:
         nonlocal taken
         refuse_unfit(module, x, y)
+        before = unlearned(module)
         noise = Noise(multiplier, settings.max_grad_norm, rate * units, _generator(seed, "noise"), owners)
         drawn = _counted(poisson_batches(units, rate, planned.steps, _generator(seed, "batches")), sizes)
         batches = drawn if owners is None else records_of(drawn, owners)
         taken = private_descent(module, recipe.optimizer_for(module), noise, x, y, batches)
+        refuse_moved(before, unlearned(module))
 
     model = recipe.fit_by(loop, data, rows, seed)
     observed = observed_poisson(rate, taken, units, sum(sizes))
@@ -151,9 +153,7 @@ def private_descent(
         generator=noise.generator,
     )
     noisy.attach_step_hook(count)  # called once the noise is in, before the weights move
-    with warnings.catch_warnings():
-        # The records need no gradient of their own: that is what the hooks remark on.
-        warnings.filterwarnings("ignore", message="Full backward hook is firing when gradients are computed")
+    with hooks_unremarked():
         for batch in batches:
             noisy.zero_grad()
             torch.autograd.backward(nn.functional.cross_entropy(private(x[batch]), y[batch], reduction="sum"))

@@ -46,6 +46,12 @@ class Distillation(LoopDefense):
         one_of(("public", "members"), on=self.on)
         positive(temperature=self.temperature)
 
+    def supports_data(self, public: int, users: bool) -> str | None:  # noqa: ARG002 - students learn from records
+        """Support data with public records, where the student learns on them."""
+        if self.on == "public" and public == 0:
+            return "distillation on public records: the data have none; use on: members"
+        return None
+
     def train(self, recipe: Any, data: TrainingData, rows: Sequence[Ints], seeds: Sequence[int]) -> Iterator[Trained]:
         """Yield one student for each entry of `rows` and `seeds`, in order; nothing formal.
 

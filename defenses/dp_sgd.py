@@ -105,6 +105,12 @@ class DPSGD(PlainAnswers):
             return f"DP-SGD cannot run inside a training function of the user's; {recipe.framework} trains without one"
         return self._delta_too_large(records) if self.unit == "record" else None
 
+    def supports_data(self, public: int, users: bool) -> str | None:  # noqa: ARG002 - public records are not used
+        """Support users where the data tell them apart."""
+        if self.unit == "user" and not users:
+            return "unit='user': the data do not tell whose each record is"
+        return None
+
     def training_parameters(self) -> Mapping[str, object]:
         """Every parameter changes the weights."""
         return dataclasses.asdict(self)

@@ -67,6 +67,12 @@ class PATE(PlainAnswers):
             return f"target_delta={self.target_delta:g}: must be below 1 / {records}, one over the training records"
         return None
 
+    def supports_data(self, public: int, users: bool) -> str | None:  # noqa: ARG002 - teachers are dealt records
+        """Support data with a public record for every query."""
+        if public < self.queries:
+            return f"PATE: {self.queries} queries need as many public records, members of no model; {public} are there"
+        return None
+
     def training_parameters(self) -> Mapping[str, object]:
         """Every parameter changes the weights."""
         return dataclasses.asdict(self)

@@ -38,7 +38,7 @@ def _row(mark: Mark, found: Front, against: dict[str, str]) -> dict[str, object]
         "guarantee": candidate.guarantee,
         "epsilon": None if candidate.claim is None else candidate.claim.epsilon,
         "accuracy": _ends(mark.accuracy),
-        "tpr": _ends(mark.leakage),
+        "tpr": _ends(mark.average),
         "canaries": None if mark.canaries is None else _ends(mark.canaries),
         "on_front": candidate.id in found.best,
         "dp_sgd": against.get(candidate.id, ""),

@@ -36,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, _terminate)
     try:
         return int(arguments.command(arguments))
+    except SystemExit as error:  # whatever ended the program, it was not a verdict
+        what = f"code that the experiment names ended the program (sys.exit({error.code!r}))"
+        return _complain(f"{what}: guard a script with `if __name__ == '__main__':`", ExitCode.USAGE)
     except PrivassayError as error:
         return _complain(str(error), error.exit_code)
     except _Terminated:
@@ -78,10 +81,11 @@ def _run(arguments: argparse.Namespace) -> int:
     overrides = list(arguments.set)
     if arguments.seed is not None:
         overrides.append(f"seed={arguments.seed}")
-    planned = plan.make(arguments.experiment, overrides, trust=arguments.trust)
     screen = terminal.console()
-    with terminal.progress(screen) as observe:
-        evidence = pipeline.run(planned, arguments.out, observe)
+    with contextlib.redirect_stdout(sys.stderr):  # a user's code may print, and stdout is ours
+        planned = plan.make(arguments.experiment, overrides, trust=arguments.trust)
+        with terminal.progress(screen) as observe:
+            evidence = pipeline.run(planned, arguments.out, observe)
     screen.print(terminal.verdict_table(evidence))
     for line in (*terminal.record_lines(evidence), *terminal.control_lines(evidence), *terminal.audit_lines(evidence)):
         screen.print(line, soft_wrap=True)

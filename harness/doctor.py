@@ -29,7 +29,12 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 # Where the name to import is not the name to install.
-IMPORT_NAMES = {"adversarial-robustness-toolbox": "art", "pyyaml": "yaml", "scikit-learn": "sklearn"}
+IMPORT_NAMES = {
+    "adversarial-robustness-toolbox": "art",
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+    "scikit-learn": "sklearn",
+}
 
 
 @dataclass(frozen=True)

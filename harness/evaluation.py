@@ -20,6 +20,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .canaries import ordinary
 from .errors import InfrastructureError, NotApplicable, PrivassayError
 from .events import Observer, StepAdvanced, StepFinished, StepStarted
 from .evidence import Artifact, AttackResult, file_sha256, write_atomically
@@ -42,6 +43,7 @@ from .stats import Resampling
 from .store import Store, key_of
 from .types import (
     ACCESS_LEVELS,
+    Bools,
     Candidates,
     Dataset,
     Estimate,
@@ -57,7 +59,7 @@ from .users import by_user, users_of
 from .view import Averaged, TargetView
 
 STEP = "attack"
-VERSION = 2
+VERSION = 3
 Arrays = dict[str, NDArray[np.generic]]
 
 
@@ -100,6 +102,12 @@ class Setting:
     def users(self) -> Ints | None:
         """Number of the user of each audit record, (n,); None where records stand for themselves."""
         return users_of(self.dataset, self.split.pool)
+
+    @cached_property
+    def ordinary(self) -> Bools:
+        """Which of the subjects are no canaries, and so count in the metrics of attacks: bool (n,)."""
+        counted = ordinary(self.dataset, self.split.pool)
+        return counted if self.users is None else np.bincount(self.users, weights=~counted) == 0
 
     @property
     def subjects(self) -> Ints:
@@ -227,7 +235,7 @@ def evaluate(
     try:
         if named.attack.family == "membership":
             table = run_membership(named, pool, setting)
-            metrics = membership_metrics(table, setting.fprs, setting.resampling)
+            metrics = membership_metrics(table.part(setting.ordinary), setting.fprs, setting.resampling)
             _save_scores(named, pool, setting, table, files)
         else:
             samples = run_inversion(named, pool, setting)
@@ -387,7 +395,7 @@ def _placed(scores: Scores, pool: Ints, known: KnownMembers | None, limit: int) 
 
 
 def _save_scores(named: NamedAttack, pool: Pool, setting: Setting, table: ScoreTable, files: ArtifactWriter) -> None:
-    curve = json.dumps(roc_curve(table, setting.resampling)).encode()
+    curve = json.dumps(roc_curve(table.part(setting.ordinary), setting.resampling)).encode()
     files.save(f"curves/{pool.spec.id}/{named.id}.json", curve, restricted=False)
     scores = npz(records=setting.subjects, **{name: getattr(table, name) for name in table.__dataclass_fields__})
     files.save(f"scores/{pool.spec.id}/{named.id}.npz", scores, restricted=True)

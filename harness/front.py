@@ -1,7 +1,8 @@
 """Candidates by what they leak and what they are worth: the front, and who is beaten by DP-SGD.
 
-Leakage is the TPR at 1 % FPR of the primary attack; where the run has none, of the strongest attack. Usefulness is the
-accuracy on held-out data.
+Leakage is the TPR at 1 % FPR of the primary attack; where the run has none, of the strongest attack. Where a pool has
+canaries, it is that of the canaries: averages hide what happens to the most exposed (Aerni et al. 2024). Usefulness is
+the accuracy on held-out data.
 """
 
 from __future__ import annotations
@@ -29,14 +30,19 @@ class Mark:
     Attributes:
         candidate: the candidate.
         accuracy: on held-out records, canaries not counted.
-        leakage: the attack's TPR at 1 % FPR.
-        canaries: the same, at the same thresholds, of canaries among the members: a worst case; None without canaries.
+        average: the attack's TPR at 1 % FPR, canaries not counted.
+        canaries: the same of canaries among the members, a worst case; None without canaries.
     """
 
     candidate: Candidate
     accuracy: Estimate
-    leakage: Estimate
+    average: Estimate
     canaries: Estimate | None
+
+    @property
+    def leakage(self) -> Estimate:
+        """What candidates are compared by: the worst case, where there is one (Aerni et al. 2024, section 4)."""
+        return self.average if self.canaries is None else self.canaries
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from .builder import Builder
 from .errors import UsageError
 from .evaluation import NamedAttack
 from .pool import CandidateSpec
-from .protocols import ClassAttack, Recipe, task_of
+from .protocols import ClassAttack, DataDefense, Recipe, task_of
 from .released import NamedTarget
 from .released_plan import released_plan
 from .splits import paired_halves
@@ -87,6 +87,7 @@ def make(path: Path, overrides: Sequence[str] = (), *, trust: bool = False) -> P
         targets, (dataset, split) = (), _pooled(settings, build)
         _check_task(specs, dataset, build.source)
         _check_preparation(specs, dataset, build.source)
+        _check_data(specs, (dataset, split), build.source)
         _check_audit(settings, specs, dataset, build.source)
     named = (build.attack(name, section) for name, section in settings.all_attacks().items())
     attacks = tuple(n for n in named if n.id in settings.attacks or applies(n, dataset))
@@ -138,6 +139,16 @@ def _check_task(specs: Sequence[CandidateSpec], dataset: Dataset, source: str) -
             )
 
 
+def _check_data(specs: Sequence[CandidateSpec], data: tuple[Dataset, Split], source: str) -> None:
+    """The data have what defences need besides records to train on."""
+    dataset, split = data
+    for spec in specs:
+        if isinstance(spec.defense, DataDefense):
+            reason = spec.defense.supports_data(len(split.auxiliary), dataset.units is not None)
+            if reason is not None:
+                raise UsageError(f"{source}: candidate {spec.id}: {reason}")
+
+
 def _check_preparation(specs: Sequence[CandidateSpec], dataset: Dataset, source: str) -> None:
     """A claim covers no statistics that a preparation takes of the members."""
     for spec in specs:
@@ -152,6 +163,8 @@ def _check_references(attacks: Sequence[NamedAttack], settings: config.Experimen
     """The run leaves every attack the references it needs."""
     left, pool = settings.references, f"pool.models={settings.pool.models}"
     for named in attacks:
+        if settings.targets and named.repeats > 1:
+            raise UsageError(f"{source}: attacks.{named.id}.repeats: not with targets: each record is asked about once")
         needed = named.attack.threat_model.reference_models
         if left >= needed:
             continue

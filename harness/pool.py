@@ -205,7 +205,8 @@ class PoolReferences:
             pool: the models.
             split: who trained on what, as the attack is told.
             references: int64 (m,).
-            repeats: answers of each reference to a record, of which the mean is seen.
+            repeats: answers of each reference to a record, of which the mean is seen. References answer with
+                probabilities even to an attack that sees only the target's labels: they are the attacker's own.
         """
         self._pool = pool
         self._references = references

@@ -156,6 +156,19 @@ class Defense(Protocol):
         """
 
 
+@runtime_checkable
+class DataDefense(Defense, Protocol):
+    """A defence that needs something of the data besides records to train on."""
+
+    def supports_data(self, public: int, users: bool) -> str | None:
+        """None when it can train on such data, else the reason why not.
+
+        Args:
+            public: records that are members of no model.
+            users: whether the data tell whose each record is.
+        """
+
+
 class References(Protocol):
     """Models an attacker trained himself, each on a half that he knows, through the same defence."""
 

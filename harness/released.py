@@ -25,10 +25,10 @@ from .view import Releasing
 
 STEP = "answers"
 VERSION = 1
-_CHECKED = 8
-"""Records by whose answers a model is recognised: 16 queries of a run that are in no count but the model's own."""
+_CHECKED = 16
+"""Records by whose answers a model is recognised: 32 queries of a run that are in no count but the model's own."""
 
-BATCH = 256
+BATCH = 64
 """Records in an entry of the store; in no key but by the records themselves."""
 
 _HOW_IT_IS_ASKED = frozenset(
@@ -75,14 +75,15 @@ class NamedTarget:
 
 
 def fingerprint(released: Released, dataset: Dataset) -> str:
-    """Digest of the answers to the first `_CHECKED` records, asked twice; empty where the two differ.
+    """Digest of the answers to `_CHECKED` records from all over the data, asked twice; empty where the two differ.
 
     By it the answers that an earlier run kept are told from those of a model that has changed since. A model whose
     digest is known is not asked.
     """
     if released.sha256:
         return ""
-    first, second = (released.model.predict(dataset.x[:_CHECKED]) for _ in range(2))
+    rows = np.linspace(0, len(dataset) - 1, _CHECKED).astype(np.int64)
+    first, second = (released.model.predict(dataset.x[rows]) for _ in range(2))
     return sha256_of(np.round(first, 3)) if np.allclose(first, second, atol=1e-4) else ""
 
 
@@ -302,7 +303,7 @@ def _asked(target: NamedTarget, x: Float32) -> Float64:
     try:
         return target.released.model.predict(x)
     except NotApplicable as error:
-        kept = "answers that were given are kept, the same command goes on from there"
+        kept = f"answers are kept in batches of {BATCH}, the same command goes on from there"
         raise UsageError(f"{target.released.source}: {error}; {kept}") from error
 
 

@@ -281,7 +281,9 @@ def _scatter(views: list[CandidateView], found: Front) -> Markup | None:
     limits_set = {rule.limit for rule in rules if rule.limit is not None}
     limit = limits_set.pop() if len(limits_set) == 1 else None
     attacker = "the strongest attack" if found.attack is None else "the primary attack"
-    return Markup(privacy_utility(points, limit, attacker))  # noqa: S704  # our own SVG
+    if any(mark.canaries for mark in found.marks):  # no policy sets a limit for them
+        return Markup(privacy_utility(points, None, f"Canaries flagged by {attacker}"))  # noqa: S704  # our own SVG
+    return Markup(privacy_utility(points, limit, f"Members flagged by {attacker}"))  # noqa: S704  # our own SVG
 
 
 def breakable(text: str) -> Markup:

@@ -155,7 +155,7 @@ def roc(curves: Sequence[tuple[Curve, LineStyle]], claim: PrivacyClaim | None, p
     return _svg(figure, "ROC curves on logarithmic axes")
 
 
-def privacy_utility(points: Sequence[Point], limit: float | None, attacker: str) -> str:
+def privacy_utility(points: Sequence[Point], limit: float | None, flagged: str) -> str:
     """TPR at 1 % FPR against held-out accuracy, with error bars and the front, as SVG.
 
     The front is drawn as steps: at any accuracy, the least leakage among candidates that are at least as accurate.
@@ -163,7 +163,7 @@ def privacy_utility(points: Sequence[Point], limit: float | None, attacker: str)
     Args:
         points: candidates; the number stands inside the marker, whose shape says what protects it.
         limit: the policy's limit on the vertical axis, when there is one.
-        attacker: whose rate it is, for the axis: "the primary attack".
+        flagged: whose rate it is, for the axis: "Members flagged by the primary attack".
     """
     figure, axes = _figure(6.4, 4.4)
     front = sorted((p.accuracy.value, p.leakage.value, p.number) for p in points if p.best)
@@ -180,7 +180,7 @@ def privacy_utility(points: Sequence[Point], limit: float | None, attacker: str)
     axes.margins(0.08)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("Accuracy on held-out data (%)")
-    axes.set_ylabel(f"Members flagged by {attacker}\nat 1 % FPR (%)")
+    axes.set_ylabel(f"{flagged}\nat 1 % FPR (%)")
     best = ", ".join(str(number) for number in sorted(at[2] for at in front))
     ends = f"; on the front: {best}" if best else ""
     return _svg(figure, f"Accuracy on held-out data and members flagged at 1 % FPR: {len(points)} candidates{ends}")

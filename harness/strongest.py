@@ -81,7 +81,7 @@ def _at_a_stricter_level(
 
 def _on_halves(tables: Mapping[str, ScoreTable], fprs: Sequence[float], resampling: Resampling) -> dict[str, Strongest]:
     first = _first_half(tables, resampling.seed)
-    points = {name: _points(_restricted(table, first), fprs) for name, table in tables.items()}
+    points = {name: _points(table.part(first), fprs) for name, table in tables.items()}
     enough = corrected(resampling, 1)
     best: dict[str, Strongest] = {}
     measured: dict[str, dict[str, Estimate]] = {}
@@ -89,7 +89,7 @@ def _on_halves(tables: Mapping[str, ScoreTable], fprs: Sequence[float], resampli
         asked = {name: values[metric] for name, values in points.items() if metric in values}
         attack = max(asked, key=lambda name, asked=asked: asked[name])  # type: ignore[misc]
         if attack not in measured:
-            measured[attack] = _measured(_restricted(tables[attack], ~first), fprs, enough)
+            measured[attack] = _measured(tables[attack].part(~first), fprs, enough)
         if metric in measured[attack]:
             words = f"best of {len(asked)} attacks on one half of the records, measured on the other half"
             best[metric] = _stated(attack, asked, measured[attack][metric], words)
@@ -162,8 +162,3 @@ def _first_half(tables: Mapping[str, ScoreTable], seed: int) -> Bools:
     for side in (member, ~member):
         half[rng.permutation(np.flatnonzero(side))[::2]] = True
     return half
-
-
-def _restricted(table: ScoreTable, kept: Bools) -> ScoreTable:
-    """The table as if only the `kept` (n,) records existed."""
-    return ScoreTable(table.targets, table.scores[:, kept], table.member[:, kept], table.scored[:, kept])

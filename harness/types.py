@@ -417,6 +417,10 @@ class ScoreTable:
     member: Bools
     scored: Bools = field(repr=False)
 
+    def part(self, kept: Bools) -> ScoreTable:
+        """The table as if only the `kept` (n,) records existed."""
+        return ScoreTable(self.targets, self.scores[:, kept], self.member[:, kept], self.scored[:, kept])
+
 
 @dataclass(frozen=True)
 class Identity:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -47,6 +47,21 @@ class Averaged:
             total = total + self.defense.release(probabilities, rng)
         return total / self.repeats if self.repeats > 1 else total
 
+    def of_labels(self) -> Averaged:
+        """The same questions asked by somebody who sees labels only: each answer counts as one vote for its label."""
+        return replace(self, defense=_Labels(self.defense))
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """The label of each answer as a row of zeros and a one."""
+
+    defense: Releasing
+
+    def release(self, probabilities: Float64, rng: np.random.Generator) -> Float64:
+        answers = self.defense.release(probabilities, rng)
+        return np.asarray(np.eye(answers.shape[1])[answers.argmax(axis=1)])
+
 
 class AccessDenied(PrivassayError):
     """An attack asked for more than its threat model declares: a defect of the attack, reported as its error."""
@@ -76,15 +91,18 @@ class TargetView:
 
         Args:
             model: the target.
-            defense: its `release` stands between the model and the answer.
+            defense: its `release` stands between the model and the answer. Of an `Averaged` one an attack that sees
+                labels only gets the label that most answers have (the first of equals), not that of their mean.
             threat_model: what the attack may use.
             records: shape and bounds of one record and the number of classes; no bounds where columns have none.
             budget: evaluations of the target allowed in all.
             rng: randomness of the defence, not of the attack.
         """
         self._model = model
-        self._defense = defense
         self._access = threat_model.access
+        self._defense = defense
+        if self._access == "labels" and isinstance(defense, Averaged):
+            self._defense = defense.of_labels()
         self._budget = budget
         self._rng = rng
         self.shape, self._bounds, self.n_classes = records

@@ -122,6 +122,10 @@ def _check_answers(module: nn.Module, build: UserFunction, shape: tuple[int, ...
     kept = torch.arange(_PROBES) == _PROBES // 2  # between others, since a recurrent layer passes on one way only
     mixed = torch.where(kept.reshape(-1, *[1] * len(shape)), x, other)
     logits, again, beside = (_logits(module, records, build, n_classes) for records in (x, x, mixed))
+    if (logits >= 0).all() and torch.allclose(logits.sum(dim=1), torch.ones(_PROBES), atol=1e-4):
+        raise UsageError(
+            f"{build.name}: the module gives probabilities (rows sum to 1), must give logits: no softmax at its end"
+        )
     if not torch.allclose(logits, again, equal_nan=True):
         raise UsageError(
             f"{build.name}: the module draws random numbers in evaluation mode, so no answer repeats; e.g. "

@@ -44,7 +44,10 @@ class UserModel(SklearnModel):
         strange = sorted(set(skops.io.get_untrusted_types(file=path)) - set(TRUSTED))
         if strange:
             path.unlink()
-            raise UsageError(f"{kind}: cannot be saved, for it holds types that are not trusted: {', '.join(strange)}")
+            raise UsageError(
+                f"{kind}: cannot be saved, for it holds types that are not trusted: {', '.join(strange)}"
+                "; a model of your own classes is trained by `component: python` with a training function"
+            )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 
 from ...harness.errors import PrivassayError, UsageError
-from ...harness.protocols import ReleasedModel
 from ...harness.types import Answers, Dataset, Float32, Float64
 
 AnswerForm = Literal["probabilities", "logits", "labels"]
@@ -23,13 +22,16 @@ Ask = Callable[[Float32], Any]
 TOLERANCE = 1e-3
 """How far the sum of a record's probabilities may be from 1. Answers are often rounded to a few digits."""
 
+LOOKED_AT = 32
+"""Records whose answers decide where the first two look like another form."""
+
 _SHOWN = 200
 """Characters of a foreign text that an error may quote."""
 
 
 def shortened(text: str) -> str:
-    """A foreign text on one line, cut where it is long."""
-    line = " ".join(text.split())
+    """A foreign text on one line, cut where it is long, without characters that a terminal would obey."""
+    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
 
 
@@ -41,6 +43,9 @@ def told(error: BaseException) -> str:
 @dataclass(frozen=True)
 class Reading:
     """How a model's answers are understood.
+
+    Calling it checks record by record, so what is refused does not depend on how many are asked at once. Whether the
+    numbers are of another form than they are said to be shows in many answers only: that is `doubt`.
 
     Where the data have two classes, a single column is the answer for class 1, as a sigmoid gives it.
 
@@ -64,13 +69,49 @@ class Reading:
 
         Raises:
             UsageError: not numbers, not finite, another number of records or classes, labels out of range,
-                probabilities that do not sum to 1 within `TOLERANCE`, logits called probabilities or the reverse.
+                probabilities below 0, above 1 or that do not sum to 1 within `TOLERANCE`.
         """
         table = self._numbers(raw, records)
         if self.form == "labels":
             return self._one_hot(table)
         table = self._one_column_per_class(table)
         return self._softmax(table) if self.form == "logits" else self._normalised(table)
+
+    def all_at_once(self, raw: Any, records: int) -> Float64:
+        """As a call, for all the answers of a model.
+
+        Raises:
+            UsageError: as a call; there is a `doubt`.
+        """
+        table = self(raw, records)
+        if doubt := self.doubt(raw):
+            raise UsageError(f"{self.source}: {doubt}")
+        return table
+
+    def doubt(self, raw: Any) -> str:
+        """Why answers, each of which is allowed, look like another form; empty where they do not.
+
+        One column for two classes is doubted where every answer is exactly 0 or 1, and, as logits, where every answer
+        lies between 0 and 1. More columns of logits are doubted where every row lies there and sums to 1.
+        """
+        table = np.asarray(raw, dtype=np.float64)
+        if self.form == "labels" or not len(table):
+            return ""
+        one_column = self.n_classes == 2 and table.shape in ((len(table),), (len(table), 1))
+        if one_column and np.isin(table, (0, 1)).all():
+            return (
+                "gives one number a record, exactly 0 or 1 for each record asked about, which looks like labels; say "
+                "`answers: labels`, or let the model give two columns"
+            )
+        if self.form == "logits" and not outside(table).any():
+            if one_column:
+                return "every number lies between 0 and 1, which looks like probabilities; say `answers: probabilities`"
+            if not off_one(table).any():
+                return (
+                    "every row lies between 0 and 1 and sums to 1, which looks like probabilities; "
+                    "say `answers: probabilities`"
+                )
+        return ""
 
     def _numbers(self, raw: Any, records: int) -> Float64:
         try:
@@ -112,11 +153,6 @@ class Reading:
         return table
 
     def _softmax(self, table: Float64) -> Float64:
-        if len(table) and not outside(table).any() and not off_one(table).any():
-            raise UsageError(
-                f"{self.source}: every row lies between 0 and 1 and sums to 1, which looks like probabilities; "
-                "say `answers: probabilities`"
-            )
         from scipy.special import softmax
 
         return np.asarray(softmax(table, axis=1))
@@ -172,29 +208,59 @@ class AskedModel:
         Raises:
             UsageError: the model failed, or what came back is no answer.
         """
-        starts = range(0, len(x), self.batch_size)
-        parts = [self._batch(x[start : start + self.batch_size]) for start in starts]
+        parts = [self.reading(self._raw(batch), len(batch)) for batch in self._batches(x)]
         return np.concatenate(parts) if parts else np.zeros((0, self.reading.n_classes))
 
-    def _batch(self, x: Float32) -> Float64:
+    def doubt(self, x: Float32) -> str:
+        """Ask about records (n, *shape) and say why the answers look like another form; empty where they do not.
+
+        Raises:
+            UsageError: as `predict`.
+        """
+        raws = []
+        for batch in self._batches(x):
+            raws.append(self._raw(batch))
+            self.reading(raws[-1], len(batch))
+        return self.reading.doubt(np.concatenate([np.asarray(raw, dtype=np.float64) for raw in raws])) if raws else ""
+
+    def _batches(self, x: Float32) -> list[Float32]:
+        return [x[start : start + self.batch_size] for start in range(0, len(x), self.batch_size)]
+
+    def _raw(self, x: Float32) -> Any:
         try:
-            raw = self.ask(np.array(x, dtype=np.float32))
+            return self.ask(np.array(x, dtype=np.float32))
         except PrivassayError:
             raise
         except Exception as error:  # whatever a foreign model does
             raise UsageError(
                 f"{self.reading.source}: failed on {len(x)} records of shape {x.shape[1:]} ({told(error)})"
             ) from error
-        return self.reading(raw, len(x))
 
 
-def ask_two(model: ReleasedModel, dataset: Dataset) -> None:
+def look_at(model: AskedModel, dataset: Dataset, most: int | None = None) -> int:
     """Ask `model` about the first two records of `dataset`, which finds other classes and another input shape.
 
-    Costs two queries.
+    Where the two answers look like another form than they are said to be, the first `LOOKED_AT` records are asked
+    about too. What two answers leave open, as many rarely do; and a doubt that stays is no ground for a guess.
+
+    Args:
+        model: the model.
+        dataset: whose records it shall take.
+        most: how many records may be asked about, at least 1; None: any number.
+
+    Returns:
+        How many records it was asked about.
 
     Raises:
-        UsageError: what came back is no answer for these data.
+        UsageError: what came back is no answer for these data, or looks like another form.
         InfrastructureError: no answer came.
     """
-    model.predict(dataset.x[:2])
+    left = 2 + LOOKED_AT if most is None else most
+    first = dataset.x[: min(2, left)]
+    asked, doubt = len(first), model.doubt(first)
+    more = dataset.x[: min(LOOKED_AT, left - asked)]
+    if doubt and len(more) > asked:
+        asked, doubt = asked + len(more), model.doubt(more)
+    if doubt:
+        raise UsageError(f"{model.reading.source}: {doubt}")
+    return asked

@@ -1,4 +1,4 @@
-"""Networks of Keras in `.keras` files, without Lambda layers and without code of other modules."""
+"""Networks of Keras in `.keras` files: plain layers and their weights, without code and without other files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ...harness.errors import UsageError
 from ...harness.trust import Trust
 from ...harness.types import Float32
-from ._answers import Ask, told
+from ._answers import Ask, shortened, told
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -25,18 +25,29 @@ _FUNCTIONAL = ("keras.src.engine.functional", "Functional")
 """What Keras 2.15 writes for a network with branches."""
 
 
+_READERS = frozenset(("StringLookup", "IntegerLookup", "TextVectorization", "TFSMLayer", "TorchModuleWrapper"))
+"""Layers that read further files, programs among them, or stored objects, in one version of Keras or another."""
+
+_MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
+"""What Keras writes for a network of plain layers. Where the HDF5 file is absent, Keras 2.15 takes a pickle instead
+(`model.weights.npz`); where there is more, it unpacks everything for the layers to read."""
+
+
 def keras_network(path: Path, trust: Trust) -> tf.keras.Model:
     """Read a network.
 
     Keras's safe mode refuses lambdas, but Keras 2.15 imports any module that the file names and takes any function
-    from it (CVE-2025-1550 is the same door in Keras 3). So the file's description is looked at first.
+    from it (CVE-2025-1550 is the same door in Keras 3), and reads pickled weights. So the file's members, description
+    and weights are looked at first.
 
     Raises:
-        UsageError: TensorFlow is not installed, the file cannot be read, or it names code and trust was not given.
+        UsageError: TensorFlow is not installed, the file cannot be read, or it names code or other files, or holds
+            more or less than Keras writes, and trust was not given.
     """
     foreign = sorted(set(_foreign(_description(path))))
     if foreign:
         trust.require(path, f"names code that is not of Keras's layers: {', '.join(foreign)}")
+    _require_own_members(path, trust)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         import tensorflow as tf
@@ -44,6 +55,8 @@ def keras_network(path: Path, trust: Trust) -> tf.keras.Model:
         raise UsageError(
             f"{path}: needs TensorFlow ({error}): install it with pip install 'privassay[keras]'"
         ) from error
+    if elsewhere := _elsewhere(path):
+        trust.require(path, f"its weights refer to other files or places: {', '.join(elsewhere)}")
     try:
         return tf.keras.models.load_model(path, compile=False, safe_mode=not foreign)
     except Exception as error:  # Keras, h5py and zipfile have no common base
@@ -72,6 +85,39 @@ def _description(path: Path) -> Any:
     return description
 
 
+def _require_own_members(path: Path, trust: Trust) -> None:
+    with zipfile.ZipFile(path) as archive:
+        held = sorted(archive.namelist())
+    strange = sorted({name for name in held if name not in _MEMBERS or held.count(name) > 1})
+    if strange:
+        trust.require(path, f"holds what Keras does not write for plain layers: {shortened(', '.join(strange))}")
+    missing = sorted(set(_MEMBERS) - set(held))
+    if missing and not strange:
+        raise UsageError(f"{path}: is no Keras file (lacks {', '.join(missing)})")
+
+
+def _elsewhere(path: Path) -> list[str]:
+    """Names in the file of weights that are no data of its own: HDF5 would open any file of this machine for them."""
+    import h5py  # type: ignore[import-untyped]  # comes with TensorFlow
+
+    found: list[str] = []
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if _MEMBERS[-1] not in archive.namelist():  # trusted to be otherwise
+                return []
+            with archive.open(_MEMBERS[-1]) as weights, h5py.File(weights, "r") as file:
+
+                def look(name: str, link: Any) -> None:
+                    held = file[name] if isinstance(link, h5py.HardLink) else None
+                    if held is None or (isinstance(held, h5py.Dataset) and (held.external or held.is_virtual)):
+                        found.append(name)
+
+                file.visititems_links(look)
+    except Exception as error:  # h5py and zipfile have no common base
+        raise UsageError(f"{path}: cannot be read ({told(error)})") from error
+    return sorted(found)
+
+
 def _foreign(value: Any) -> Iterator[str]:
     """What a description names that is no class of Keras's building blocks, at any depth."""
     if isinstance(value, list):
@@ -85,12 +131,12 @@ def _foreign(value: Any) -> Iterator[str]:
 
 
 def _building_block(named: dict[str, Any]) -> bool:
-    """Whether Keras, as it looks names up, will find one of its own classes, and not one that runs stored code.
+    """Whether Keras, as it looks names up, will find a class of its own that runs no stored code and reads no files.
 
     Without a module it would look in an older table that holds more; functions are written in lower case; where the
     class is not found it takes the registered name.
     """
     module, kind = named.get("module"), str(named["class_name"])
-    if named.get("registered_name") not in (None, kind) or "Lambda" in kind:
+    if named.get("registered_name") not in (None, kind) or "Lambda" in kind or kind in _READERS:
         return False
     return (module, kind) == _FUNCTIONAL or (module in _MODULES and kind.isidentifier() and kind[0].isupper())

@@ -60,19 +60,21 @@ def require_all(folder: Path, trust: Trust) -> None:
 def read_here(folder: Path, form: AnswerForm, dataset: Dataset, trust: Trust) -> Ask | None:
     """How a model in a format that holds no code is asked; None where it is of another.
 
+    Only the file that the description names counts, as MLflow would find it, whatever else lies in the folder.
+
     Raises:
         UsageError: the file cannot be read, or holds more than the format's safe part and trust was not given.
     """
     flavors = flavors_of(folder, str(folder))
-    if "sklearn" in flavors and (path := _only(folder, "*.skops")):
+    if path := _skops_file(folder, flavors):
         from ._sklearn_files import skops_estimator
 
         return by_estimator(skops_estimator(path, trust), form, dataset, path.name)
-    if flavors.keys() & {"tensorflow", "keras"} and (path := _only(folder, "*.keras")):
+    if path := _keras_file(folder, flavors):
         from ._keras_files import by_network, keras_network
 
         return by_network(keras_network(path, trust))
-    if "onnx" in flavors and (path := _only(folder, "*.onnx")):
+    if path := _file(folder, _named(flavors, "onnx", "data")):
         from ._onnx_files import by_onnx
 
         return by_onnx(path)
@@ -92,9 +94,40 @@ def by_estimator(estimator: Any, form: AnswerForm, dataset: Dataset, source: str
     return labels
 
 
-def _only(folder: Path, pattern: str) -> Path | None:
-    found = list(folder.rglob(pattern))
-    return found[0] if len(found) == 1 else None
+def _skops_file(folder: Path, flavors: Mapping[str, Any]) -> Path | None:
+    skops = _settings(flavors, "sklearn").get("serialization_format") == "skops"
+    return _file(folder, _named(flavors, "sklearn", "pickled_model")) if skops else None
+
+
+def _keras_file(folder: Path, flavors: Mapping[str, Any]) -> Path | None:
+    """MLflow has two flavours for Keras; both name a folder `data` and look for `model.keras` in it."""
+    settings = _settings(flavors, "tensorflow")
+    if settings.get("model_type") == "keras" and settings.get("save_format", "h5") != "h5":
+        data = _named(flavors, "tensorflow", "data")
+    elif not settings and not _settings(flavors, "keras").get("save_exported_model"):
+        data = _named(flavors, "keras", "data")
+    else:
+        return None
+    return None if data is None else _file(folder, f"{data}/model.keras")
+
+
+def _named(flavors: Mapping[str, Any], flavor: str, field: str) -> str | None:
+    """What a flavour names in `field`; None where it names nothing, or where `python_function` would serve another."""
+    named, served = _settings(flavors, flavor).get(field), _settings(flavors, "python_function")
+    modules = {None, f"mlflow.{flavor}", *(("mlflow.keras",) if flavor == "tensorflow" else ())}
+    places = {served.get("model_path", named), served.get("data", named)}
+    return named if isinstance(named, str) and served.get("loader_module") in modules and places == {named} else None
+
+
+def _settings(flavors: Mapping[str, Any], flavor: str) -> Mapping[str, Any]:
+    settings = flavors.get(flavor)
+    return settings if isinstance(settings, Mapping) else {}
+
+
+def _file(folder: Path, name: str | None) -> Path | None:
+    """A file of the folder; None where there is none, or it lies outside."""
+    path = folder if name is None else (folder / name).resolve()
+    return path if path.is_file() and path.is_relative_to(folder.resolve()) else None
 
 
 def _files(folder: Path) -> list[Path]:

@@ -56,6 +56,9 @@ class OwnServer:
     def await_status_200(self, url: str, session: requests.Session, seconds: float) -> None:
         """Ask `url` again and again until it answers with status 200.
 
+        Somebody else may have taken the port first. Then a server ends, as a rule at once, for it cannot have it: so it
+        is watched for a moment longer, and `explaining` looks again after every use.
+
         Raises:
             InfrastructureError: it did not within `seconds`, or the process ended.
         """
@@ -66,12 +69,24 @@ class OwnServer:
             if time.monotonic() > deadline:
                 raise InfrastructureError(f"{url}: no answer with status 200 in {seconds:g} s")
             time.sleep(_PAUSE)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_DYING)
+        self._require_running()
+
+    def _require_running(self) -> None:
+        if self._process.poll() is not None:
+            raise InfrastructureError("an answer came, but it may be another server's: the command is at its end")
 
     @contextmanager
     def explaining(self) -> Iterator[None]:
-        """Add what became of the process to errors of the infrastructure."""
+        """Add what became of the process to errors of the infrastructure.
+
+        Raises:
+            InfrastructureError: the process ended meanwhile, so that who answered is not known.
+        """
         try:
             yield
+            self._require_running()
         except InfrastructureError as error:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_DYING)

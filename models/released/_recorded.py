@@ -79,8 +79,13 @@ def _reference(source: Predictions, target: Recorded, path: Path) -> RecordedRef
     order = _order(target, found)
     if (found.member < 0).any():
         raise UsageError(f"{path}: {source.member} of record {int(found.member.argmin())} is empty: must be 1 or 0")
+    if found.member.min() == found.member.max():
+        raise UsageError(
+            f"{path}: {source.member} is {found.member[0]} for every record: must tell the records that this reference "
+            "model trained on from the others"
+        )
     reading = Reading(source.answers, target.n_classes, str(path))
-    return RecordedReference(path.stem, reading(found.raw, len(order))[order], found.member[order] == 1)
+    return RecordedReference(path.stem, reading.all_at_once(found.raw, len(order))[order], found.member[order] == 1)
 
 
 def _order(target: Recorded, found: Recorded) -> Ints:

@@ -14,7 +14,7 @@ from ...harness.errors import NotApplicable, UsageError
 from ...harness.protocols import Released
 from ...harness.trust import Trust
 from ...harness.types import Answers, Dataset, Float32, Float64
-from ._answers import FORMS, AnswerForm, AskedModel, Reading, ask_two
+from ._answers import FORMS, AnswerForm, AskedModel, Reading, look_at
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Endpoint:
             require(self.format == "dataframe_split", "columns", self.columns, "left out: `inputs` has no columns")
 
     def open(self, dataset: Dataset, trust: Trust) -> Released:  # noqa: ARG002 - nothing that comes back is code
-        """Ask the endpoint about two records, which counts as two queries.
+        """Ask the endpoint about two records, or more where these leave its form open (`look_at`); all count.
 
         Raises:
             UsageError: the token or the file of certificates is missing, the endpoint refuses (4xx), its certificate
@@ -86,8 +86,8 @@ class Endpoint:
         if self.ca_file is not None and not self.ca_file.is_file():
             raise UsageError(f"{self.ca_file}: no such file")
         reading = Reading(self.answers, dataset.n_classes, self.source)
-        model = EndpointModel(AskedModel(Server(self, self._token()), reading, self.batch_size), self.query_budget)
-        ask_two(model, dataset)
+        asked = AskedModel(Server(self, self._token()), reading, self.batch_size)
+        model = EndpointModel(asked, self.query_budget, look_at(asked, dataset, self.query_budget))
         notes = ("an endpoint may change between two requests: no digest of the model is known",)
         return Released(model, self.source, "", training_records=self.training_records, notes=notes)
 
@@ -136,11 +136,11 @@ class Endpoint:
 class EndpointModel:
     """A model that counts the records it was asked about and refuses before a budget is exceeded."""
 
-    def __init__(self, model: AskedModel, budget: int | None) -> None:
-        """Wrap `model`; `budget` None allows any number."""
+    def __init__(self, model: AskedModel, budget: int | None, asked: int) -> None:
+        """Wrap `model`, which was `asked` about so many records; `budget` None allows any number."""
         self._model = model
         self._budget = budget
-        self._asked = 0
+        self._asked = asked
 
     @property
     def answers(self) -> Answers:

@@ -13,7 +13,7 @@ from ...harness.protocols import Released
 from ...harness.trust import Trust
 from ...harness.types import Dataset
 from ...harness.user_code import UserFunction
-from ._answers import Ask, AskedModel, Reading, ask_two
+from ._answers import Ask, AskedModel, Reading, look_at
 
 TORCH = (".safetensors", ".pt", ".pth")
 PICKLES = (".joblib", ".pkl", ".pickle")
@@ -52,7 +52,7 @@ class File:
             require(self.path.suffix in TORCH, "build", self.build.name, "left out: only weights of torch need it")
 
     def open(self, dataset: Dataset, trust: Trust) -> Released:
-        """Read the model and ask it about two records, which counts as two queries.
+        """Read the model and ask it about two records, or more where these leave its form open (`look_at`).
 
         Raises:
             UsageError: no such file, it cannot be read or needs trust, a package is missing, or its answers are none
@@ -62,7 +62,7 @@ class File:
             raise UsageError(f"{self.path}: no such file")
         reading = Reading(self.answers, dataset.n_classes, self.path.name)
         model = AskedModel(self._ask(dataset, trust), reading, self.batch_size)
-        ask_two(model, dataset)
+        look_at(model, dataset)
         return Released(model, self.path.name, self._sha256(), training_records=self.training_records)
 
     def _ask(self, dataset: Dataset, trust: Trust) -> Ask:

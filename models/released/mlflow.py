@@ -21,7 +21,7 @@ from ...harness.errors import InfrastructureError, UsageError
 from ...harness.protocols import Released
 from ...harness.trust import Trust
 from ...harness.types import Dataset, Float32
-from ._answers import FORMS, AnswerForm, Ask, AskedModel, Reading, told
+from ._answers import FORMS, AnswerForm, Ask, AskedModel, Reading, look_at, told
 from ._mlflow_folder import by_estimator, flavors_of, read_here, require_all, sha256_of_folder
 
 _REFUSED = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "BAD_REQUEST", "NOT_FOUND", "PERMISSION_DENIED")
@@ -62,7 +62,7 @@ class MLflow:
             positive(training_records=self.training_records)
 
     def open(self, dataset: Dataset, trust: Trust) -> Released:
-        """Fetch the model, read it and ask it about two records, which counts as two queries.
+        """Fetch the model, read it and ask it about two records, or more where these leave its form open.
 
         Raises:
             UsageError: there is no such model, it needs trust, it cannot be read, or its answers are none for these
@@ -74,9 +74,9 @@ class MLflow:
         first = self._first(ask, dataset)
         labels_only = self.answers != "labels" and first.dtype.kind in "iub" and first.shape in ((2,), (2, 1))
         reading = Reading("labels" if labels_only else self.answers, dataset.n_classes, self.model)
-        reading(first, 2)
         notes = (f"{self.model} gives labels only",) if labels_only else ()
         model = AskedModel(ask, reading, self.batch_size)
+        look_at(model, dataset)
         return Released(model, self.model, sha256_of_folder(folder), (), self.training_records, notes)
 
     def _fetched(self) -> Path:

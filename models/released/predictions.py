@@ -103,7 +103,7 @@ class Predictions:
         if not np.array_equal(recorded.y, dataset.y):
             raise UsageError(f"{self.path}: the data set {dataset.name} is not what this file holds")
         reading = Reading(self.answers, recorded.n_classes, str(self.path))
-        answers = reading(recorded.raw, len(recorded.y))
+        answers = reading.all_at_once(recorded.raw, len(recorded.y))
         references = (*_inside(recorded, reading), *self._beside(recorded))
         model = RecordedModel(np.argsort(numbers_of(len(answers))), answers, reading.answers)
         stored: list[NDArray[Any]] = [answers]
@@ -157,6 +157,9 @@ def _inside(recorded: Recorded, reading: Reading) -> tuple[RecordedReference, ..
     n, path = len(recorded.y), recorded.table.path
     if member.shape != (len(answers), n) or not np.isin(member, (0, 1)).all():
         raise UsageError(f"{path}: reference_member has shape {member.shape}: must be 0 or 1, ({len(answers)}, {n})")
+    if (member.min(axis=1) == member.max(axis=1)).any():
+        raise UsageError(f"{path}: reference_member: every row must hold members (1) and others (0)")
     return tuple(
-        RecordedReference(f"reference {i}", reading(answers[i], n), member[i].astype(bool)) for i in range(len(answers))
+        RecordedReference(f"reference {i}", reading.all_at_once(answers[i], n), member[i].astype(bool))
+        for i in range(len(answers))
     )

@@ -10,14 +10,15 @@ from ...harness.protocols import Released
 from ...harness.trust import Trust
 from ...harness.types import Dataset
 from ...harness.user_code import UserFunction
-from ._answers import FORMS, AnswerForm, AskedModel, Reading, ask_two, told
+from ._answers import FORMS, AnswerForm, AskedModel, Reading, look_at, told
 
 
 @dataclass(frozen=True)
 class Python:
     """A model that the user's code loads.
 
-    The user's code runs because the experiment names it, so what it reads needs no `--trust`.
+    The user's code runs because the experiment names it, so what it reads needs no `--trust`. Nor is it known what it
+    reads, so there is no digest of what the answers depend on; that of the module is among the notes.
 
     Attributes:
         predict: a function that takes nothing, loads the model and returns a callable from float32 (n, *shape) to
@@ -39,7 +40,7 @@ class Python:
             positive(training_records=self.training_records)
 
     def open(self, dataset: Dataset, trust: Trust) -> Released:  # noqa: ARG002 - the user's own code runs
-        """Load the model and ask it about two records, which counts as two queries.
+        """Load the model and ask it about two records, or more where these leave its form open (`look_at`).
 
         Raises:
             UsageError: there is no such function, it failed, what it returned cannot be called, or its answers are
@@ -54,5 +55,6 @@ class Python:
         if not callable(ask):
             raise UsageError(f"{name}: returned a {type(ask).__name__}, must return a callable that takes records")
         model = AskedModel(ask, Reading(self.answers, dataset.n_classes, name), self.batch_size)
-        ask_two(model, dataset)
-        return Released(model, name, self.predict.sha256, training_records=self.training_records)
+        look_at(model, dataset)
+        notes = (f"module digest {self.predict.sha256}; what the module reads, such as weights, is not in it",)
+        return Released(model, name, "", training_records=self.training_records, notes=notes)

@@ -53,7 +53,7 @@ class Served(Endpoint):
         positive(start_seconds=self.start_seconds)
 
     def open(self, dataset: Dataset, trust: Trust) -> Released:
-        """Start the server, wait until it is ready, and ask it about two records, which counts as two queries.
+        """Start the server, wait until it is ready, and ask it as `Endpoint.open` does.
 
         The server ends when the model that is returned is no longer used, at the latest with this process.
 

@@ -142,7 +142,9 @@ def test_members_that_are_there_need_neither_network_nor_a_writable_folder(cache
     assert fetch_members(f"{closed_port}/parts.zip", MEMBERS) == list(PARTS.values())
 
 
-@pytest.mark.parametrize("broken", [gzip.compress(b"others", mtime=0), b"no gzip", gzip.compress(b"records", mtime=0)[:-9], b""])
+@pytest.mark.parametrize(
+    "broken", [gzip.compress(b"others", mtime=0), b"no gzip", gzip.compress(b"records", mtime=0)[:-9], b""]
+)
 def test_a_member_that_is_another_one_is_replaced(cache, zipped, broken):
     fetch_members(zipped, MEMBERS)
     (cache / "set" / "one.txt.gz").write_bytes(broken)

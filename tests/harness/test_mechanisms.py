@@ -22,6 +22,7 @@ from scipy import stats
 
 BINARY = logistic_loss(2)
 
+# The vectors `chaudhuri2011_output_objective`.
 # n, L, epsilon, delta; sensitivity, Gamma scale, Gaussian deviation, epsilon' of the objective's noise
 CHAUDHURI = [
     ((1000, 0.01, 1, 1e-5), (0.2, 0.2, 0.746126327, 0.9506147748)),
@@ -59,7 +60,7 @@ def test_a_solver_that_stops_early_costs_sensitivity():
     assert output_sensitivity(BINARY, 1000, 0.01, gradient_norm=1e-3) == pytest.approx(0.2 + 2e-3 / 0.01)
 
 
-def test_vectors_of_bolt_on():
+def test_vectors_of_wu2017_bolton_sensitivity():
     assert constant_step_sensitivity(1.0, passes=10, step=0.01, batch=1) == pytest.approx(0.2)
     assert constant_step_sensitivity(1.414213562, passes=5, step=0.1, batch=10) == pytest.approx(0.1414213562)
     assert decreasing_step_sensitivity(1.0, 0.01, batches=1000, batch=1) == pytest.approx(0.2)

@@ -190,16 +190,16 @@ def test_a_model_that_has_changed_is_not_given_the_answers_of_the_old_one(tmp_pa
     first = pool(Changing())
     same = pool(Changing())
     assert (same.origin().queries, same.origin().kept_answers) == (0, len(rows))
-    assert "it gives the same answers as then to 8 records" in same.origin().notes[-1]
+    assert "it gives the same answers as then to 16 records" in same.origin().notes[-1]
     other = pool(Changing(turn=1.0))
     assert other.origin().queries == len(rows)
     assert other.keys != first.keys
     noisy = Changing(noise=0.1)
     pool(noisy)
-    assert noisy.asked == 16 + len(rows)
+    assert noisy.asked == 32 + len(rows)
     again = Changing(noise=0.1)
     assert "nothing tells" in pool(again).origin().notes[-1]
-    assert again.asked == 16
+    assert again.asked == 32
 
 
 def test_equal_batches_keep_their_records(tmp_path):

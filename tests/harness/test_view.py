@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from privassay.defenses.gaussian_noise import GaussianNoise
 from privassay.defenses.none import NoDefense
 from privassay.defenses.output_perturbation import OutputPerturbation
 from privassay.harness.types import ThreatModel
-from privassay.harness.view import AccessDenied, TargetView, softmax
+from privassay.harness.view import AccessDenied, Averaged, TargetView, softmax
 
 
 class Linear:
@@ -60,3 +61,46 @@ def test_softmax_keeps_confident_records_apart():
     probabilities = softmax(np.array([[60, 0, 0], [120, 0, 0], [600, 0, 0]], np.float32))
     others = probabilities[:, 1:].sum(axis=1)
     assert np.log(others) == pytest.approx([-60 + np.log(2), -120 + np.log(2), -600 + np.log(2)], rel=1e-9)
+
+
+# Repeated questions
+
+
+class Answers:
+    """Answers of a defence in turn, whatever the model says."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+
+    def release(self, probabilities, rng):
+        return np.asarray(self.answers.pop(0), dtype=np.float64)
+
+
+def test_who_sees_labels_only_takes_the_label_that_most_answers_have():
+    """Mean and majority disagree: one answer in three is very sure of label 0."""
+    answers = [[[0.45, 0.55]], [[0.45, 0.55]], [[1.0, 0.0]]]
+    assert view("labels", defense=Averaged(Answers(*answers), 3)).predict_labels(X[:1]).tolist() == [1]
+    seen = view("probabilities", defense=Averaged(Answers(*answers, *answers), 3))
+    assert seen.predict(X[:1]) == pytest.approx(np.array([[1.9 / 3, 1.1 / 3]]))
+    assert seen.predict_labels(X[:1]).tolist() == [0]
+
+
+def test_noisy_labels_vote_as_a_count_by_hand():
+    class Close(Linear):
+        def logits(self, x):
+            return np.log(np.tile([[0.55, 0.45]], (len(x), 1))).astype(np.float32)
+
+    def seen(defense):
+        records = ((3,), (0.0, 1.0), 2)
+        threat_model = ThreatModel("labels", False, False, 0, 1)
+        return TargetView(Close(), defense, threat_model, records, 10**6, np.random.default_rng(3))
+
+    x = np.ones((200, 3), np.float32)
+    asked = seen(GaussianNoise(1.0))
+    votes = sum(asked.predict_labels(x) for _ in range(11))
+    voted = seen(Averaged(GaussianNoise(1.0), 11)).predict_labels(x)
+    np.testing.assert_array_equal(voted, (votes > 5).astype(np.int64))
+    assert 0 < voted.mean() < 1
+    np.testing.assert_array_equal(
+        seen(Averaged(GaussianNoise(1.0), 1)).predict_labels(x), seen(GaussianNoise(1.0)).predict_labels(x)
+    )

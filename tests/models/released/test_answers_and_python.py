@@ -8,7 +8,7 @@ from privassay.harness.errors import UsageError
 from privassay.harness.trust import Trust
 from privassay.harness.types import Dataset
 from privassay.harness.user_code import UserFunction
-from privassay.models.released._answers import Reading
+from privassay.models.released._answers import AskedModel, Reading, look_at
 from privassay.models.released.python import Python
 
 
@@ -61,7 +61,6 @@ def test_a_single_column_is_class_one_of_two():
         ([[[0.2, 0.8]]], "probabilities", "shape (1, 2) classes"),
         ([[0.2, np.nan, 0.8]], "probabilities", "record 0 holds NaN or infinity"),
         ([[0.2, None, 0.8]], "logits", "record 0 holds NaN or infinity"),
-        ([[0.2, 0.3, 0.5], [1, 0, 0]], "logits", "looks like probabilities; say `answers: probabilities`"),
         ([1, 3], "labels", "label 3 for record 1: must be one of 0..2"),
         ([1, -1], "labels", "label -1"),
         ([1, 0.5], "labels", "label 0.5"),
@@ -73,6 +72,94 @@ def test_a_single_column_is_class_one_of_two():
 )
 def test_what_is_no_answer_is_refused_in_one_line(raw, form, words):
     assert words in refusal(raw, form)
+
+
+ONE_COLUMN = "which looks like labels; say `answers: labels`"
+LIKE_PROBABILITIES = "which looks like probabilities; say `answers: probabilities`"
+
+
+@pytest.mark.parametrize(
+    ("raw", "form", "classes", "words"),
+    [
+        ([0, 1, 1], "probabilities", 2, ONE_COLUMN),
+        ([[0.0], [1.0]], "probabilities", 2, ONE_COLUMN),
+        ([0, 1], "logits", 2, ONE_COLUMN),
+        ([0, 1, 0.999], "probabilities", 2, ""),
+        ([[1, 0], [0, 1]], "probabilities", 2, ""),  # a tree's
+        ([0, 1], "labels", 2, ""),
+        ([0.2, 0.7, 1], "logits", 2, LIKE_PROBABILITIES),
+        ([[0.2], [1.5]], "logits", 2, ""),
+        ([[0.2, 0.8], [1, 0]], "logits", 2, LIKE_PROBABILITIES),
+        ([[0.2, 0.3, 0.5], [1, 0, 0]], "logits", 3, LIKE_PROBABILITIES),
+        ([[0.2, 0.3, 0.5], [1, 0.1, 0]], "logits", 3, ""),
+    ],
+)
+def test_answers_that_look_like_another_form(raw, form, classes, words):
+    reading = Reading(form, classes, "here")
+    assert words in reading.doubt(raw)
+    assert bool(words) == bool(reading.doubt(raw))
+    reading(raw, len(raw))  # some of them may well be such: record by record they are answers
+    if words:
+        with pytest.raises(UsageError, match="here: .*" + words[-20:]):
+            reading.all_at_once(raw, len(raw))
+
+
+def binary(folder, body):
+    return user_module(folder, f"binary_{folder.name}", f"import numpy as np\ndef make():\n    return {body}\n")
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 1024])
+@pytest.mark.parametrize(
+    ("body", "form", "words"),
+    [
+        ("lambda x: (x[:, 0] > 0.5).astype(int)", "probabilities", ONE_COLUMN),
+        ("lambda x: (x[:, :1] > 0.5).astype(float)", "probabilities", ONE_COLUMN),
+        ("lambda x: x[:, 0]", "logits", LIKE_PROBABILITIES),
+        ("lambda x: np.stack([x[:, 0], 1 - x[:, 0]], 1)", "logits", LIKE_PROBABILITIES),
+    ],
+)
+def test_another_form_is_refused_at_open_whatever_the_batch(tmp_path, batch_size, body, form, words):
+    component = Python(binary(tmp_path, body), form, batch_size=batch_size)
+    with pytest.raises(UsageError) as raised:
+        component.open(data(60, 2), Trust())
+    assert words in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 1024])
+@pytest.mark.parametrize(
+    ("body", "form"),
+    [
+        ("lambda x: np.where(x[:, 0] > 0.1, 1.0, 0.3)", "probabilities"),  # sure of most records
+        ("lambda x: np.where(x[:, 0] > 0.1, 0.5, 3.0)", "logits"),  # most lie between 0 and 1
+    ],
+)
+def test_what_the_first_two_leave_open_more_records_decide(tmp_path, batch_size, body, form):
+    dataset = data(60, 2)
+    component = Python(binary(tmp_path, body), form, batch_size=batch_size)
+    answers = component.open(dataset, Trust()).model.predict(dataset.x)
+    assert (dataset.x[:2, 0] > 0.1).all()
+    sure = dataset.x[:, 0] > 0.1
+    values = {"probabilities": (1.0, 0.3), "logits": (1 / (1 + np.exp(-0.5)), 1 / (1 + np.exp(-3)))}[form]
+    np.testing.assert_allclose(answers[:, 1], np.where(sure, *values), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("most", "expected"), [(None, [2, 32]), (20, [2, 18]), (3, [2]), (1, [1])])
+def test_a_doubt_costs_no_more_queries_than_are_allowed(most, expected):
+    asked = []
+
+    def ask(x):
+        asked.append(len(x))
+        return np.ones(len(x))
+
+    with pytest.raises(UsageError, match="answers: labels"):
+        look_at(AskedModel(ask, Reading("probabilities", 2, "here"), 100), data(60, 2), most)
+    assert asked == expected
+
+
+def test_without_a_doubt_two_records_are_asked_about():
+    model = AskedModel(lambda x: np.full(len(x), 0.5), Reading("probabilities", 2, "here"), 100)
+    assert look_at(model, data(60, 2)) == 2
 
 
 def test_other_numbers_of_records_are_refused():
@@ -106,7 +193,10 @@ def test_a_function_is_asked_in_batches_of_copies(tmp_path):
     assert released.model.predict(dataset.x[:0]).shape == (0, 3)
     assert (released.model.answers, released.training_records) == ("probabilities", 3)
     assert released.source == "released_linear:make"
-    assert released.sha256 == catalog.identity(component, "python").parameters["predict"]["sha256"]
+    # What it loads may change while the module does not: the answers have no digest.
+    assert released.sha256 == ""
+    module = catalog.identity(component, "python").parameters["predict"]["sha256"]
+    assert released.notes == (f"module digest {module}; what the module reads, such as weights, is not in it",)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
+import io
 import json
 import os
+import warnings
 import zipfile
 
 import numpy as np
@@ -113,6 +115,8 @@ def whole(module):
         whole("released_hostile"),
         activation("keras.layers", "Absent", {}, "deserialize"),
         activation("keras.models", "load_model", {}, None),
+        activation("keras.layers", "StringLookup", {"vocabulary": "secret.txt"}, None),
+        activation("keras.layers", "TFSMLayer", {"filepath": "program"}, None),
         activation("keras.utils", "get_file", {}, None),
         activation(None, "Lambda", {}, None),
         activation("builtins", "__lambda__", {"value": "eA=="}, None),
@@ -139,6 +143,87 @@ def test_keras_itself_would_have_imported_it(tmp_path, monkeypatch):
     with pytest.raises(TypeError, match="Could not locate class"):
         tf.keras.models.load_model(tmp_path / "bad.keras", compile=False, safe_mode=True)
     assert marker.exists()
+
+
+class MakesFolder:
+    """An array that holds it is a pickle, which makes a folder when it is read."""
+
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return os.makedirs, (self.folder,)
+
+
+def with_members(source, path, drop=(), **added):
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w") as new:
+        for name in set(old.namelist()) - set(drop):
+            new.writestr(name, old.read(name))
+        for name, content in added.items():
+            new.writestr(name.replace("__", "/").replace("_", "."), content)
+
+
+def pickled_weights(marker):
+    held = io.BytesIO()
+    np.savez(held, __root__=np.array([MakesFolder(marker)], dtype=object))
+    return held.getvalue()
+
+
+def test_pickled_weights_do_not_run_without_trust(tmp_path):
+    """Keras 2.15 takes `model.weights.npz`, objects and all, where `model.weights.h5` is absent."""
+    marker, path = tmp_path / "code_ran", tmp_path / "bad.keras"
+    dense().save(tmp_path / "good.keras")
+    held = pickled_weights(marker)
+    with_members(tmp_path / "good.keras", path, drop=["model.weights.h5"], model_weights_npz=held)
+    assert "holds what Keras does not write for plain layers: model.weights.npz; --trust" in refusal(path)
+    assert not marker.exists()
+    trust = Trust(given=True)
+    refusal(path, trust)  # Keras fails at last, after it ran the pickle: the door is there
+    assert marker.exists()
+    assert [file.path for file in trust.used] == ["bad.keras"]
+
+
+@pytest.mark.parametrize("name", ["model_weights_npz", "assets__vocabulary_txt", "a__config_json", "metadata_json"])
+def test_members_that_keras_does_not_write_need_trust(tmp_path, name):
+    dense().save(tmp_path / "good.keras")
+    path = tmp_path / "bad.keras"
+    with_members(tmp_path / "good.keras", path)
+    with zipfile.ZipFile(path, "a") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a name that is there twice
+        archive.writestr(name.replace("__", "/").replace("_", "."), b"{}")
+    written = name.replace("__", "/").replace("_", ".")
+    assert f"holds what Keras does not write for plain layers: {written}; --trust" in refusal(path)
+
+
+def test_a_file_without_weights_is_no_keras_file(tmp_path):
+    dense().save(tmp_path / "good.keras")
+    with_members(tmp_path / "good.keras", tmp_path / "bad.keras", drop=["model.weights.h5"])
+    assert "bad.keras: is no Keras file (lacks model.weights.h5)" in refusal(tmp_path / "bad.keras", Trust(given=True))
+
+
+@pytest.mark.parametrize("kind", ["external file", "external link", "virtual"])
+def test_weights_that_lie_in_other_files_need_trust(tmp_path, kind):
+    h5py = pytest.importorskip("h5py")
+    dense().save(tmp_path / "good.keras")
+    with zipfile.ZipFile(tmp_path / "good.keras") as archive:
+        held = io.BytesIO(archive.read("model.weights.h5"))
+    (tmp_path / "secret").write_bytes(bytes(12))
+    with h5py.File(held, "a") as file:
+        biases = []
+        file.visititems(lambda name, found: biases.append(name) if getattr(found, "shape", None) == (3,) else None)
+        name = biases[0]
+        del file[name]
+        if kind == "external file":
+            file.create_dataset(name, (3,), "f4", external=[(str(tmp_path / "secret"), 0, 12)])
+        elif kind == "external link":
+            file[name] = h5py.ExternalLink(str(tmp_path / "secret"), "/x")
+        else:
+            layout = h5py.VirtualLayout((3,), "f4")
+            layout[:] = h5py.VirtualSource(str(tmp_path / "secret"), "x", (3,))
+            file.create_virtual_dataset(name, layout)
+    path = tmp_path / "bad.keras"
+    with_members(tmp_path / "good.keras", path, drop=["model.weights.h5"], model_weights_h5=held.getvalue())
+    assert f"its weights refer to other files or places: {name}; --trust" in refusal(path)
 
 
 def test_an_hdf5_file_under_another_name_is_not_read(tmp_path):

@@ -189,6 +189,59 @@ def test_a_keras_file_in_a_model_needs_no_trust(tmp_path):
     np.testing.assert_allclose(ask(X), network(X).numpy(), rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "flavors",
+    [
+        {"sklearn": {"pickled_model": "model.pkl", "serialization_format": "cloudpickle"}},
+        {"sklearn": {"pickled_model": "model.pkl"}},
+        {"sklearn": {"pickled_model": "extra/decoy.skops"}},  # without a format it is a pickle to MLflow
+        {"sklearn": {"pickled_model": "../outside.skops", "serialization_format": "skops"}},
+        {
+            "sklearn": {"pickled_model": "extra/decoy.skops", "serialization_format": "skops"},
+            "python_function": {"loader_module": "mlflow.sklearn", "model_path": "model.pkl"},
+        },
+        {
+            "sklearn": {"pickled_model": "extra/decoy.skops", "serialization_format": "skops"},
+            "python_function": {"loader_module": "mlflow.pytorch"},
+        },
+        {"tensorflow": {"data": "data", "model_type": "keras", "save_format": "tf"}},
+        {"tensorflow": {"data": "extra", "model_type": "keras", "save_format": "h5"}},
+        {"keras": {"data": "data"}},
+        {"keras": {"data": "extra", "save_exported_model": True}},
+        {"onnx": {"data": "model.pb"}},
+        {"sklearn": None, "onnx": None},
+    ],
+)
+def test_a_file_that_the_description_does_not_name_is_no_decoy(tmp_path, flavors):
+    """The model of the folder is what MLflow would load, not a harmless file that lies beside it."""
+    import skops.io
+    import yaml
+    from privassay.models.released._mlflow_folder import read_here
+
+    folder = tmp_path / "model"
+    (folder / "extra").mkdir(parents=True)
+    for path in (folder / "extra" / "decoy.skops", tmp_path / "outside.skops"):
+        skops.io.dump(FITTED, path)
+    for name in ("decoy.onnx", "model.keras", "model.onnx"):
+        (folder / "extra" / name).touch()
+    (folder / "MLmodel").write_text(yaml.safe_dump({"flavors": flavors}))
+    assert read_here(folder, "probabilities", DATA, Trust()) is None
+
+
+def test_the_file_that_the_description_names_is_read_among_others(tmp_path):
+    import skops.io
+    import yaml
+    from privassay.models.released._mlflow_folder import read_here
+
+    for name, labels in (("named.skops", DATA.y), ("other.skops", (DATA.y + 1) % 3)):
+        skops.io.dump(LogisticRegression().fit(X, labels), tmp_path / name)
+    flavor = {"pickled_model": "named.skops", "serialization_format": "skops"}
+    served = {"loader_module": "mlflow.sklearn", "model_path": "named.skops"}
+    (tmp_path / "MLmodel").write_text(yaml.safe_dump({"flavors": {"sklearn": flavor, "python_function": served}}))
+    ask = read_here(tmp_path, "probabilities", DATA, Trust())
+    np.testing.assert_allclose(ask(X), FITTED.predict_proba(X), rtol=1e-6)
+
+
 def test_what_is_not_there_is_told_in_one_line(registry):
     assert "models:/absent/1: cannot be fetched (MlflowException" in registry.refusal("models:/absent/1")
     assert "models:/absent@alias: cannot be fetched" in registry.refusal("models:/absent@alias")

@@ -227,7 +227,7 @@ def test_bad_reference_files_are_refused(tmp_path):
         (None, "references: no such folder"),
         (frame(1).assign(member=1).iloc[:-1], r"a\.csv: holds 39 records, target\.csv holds 40"),
         (frame(1), r"a\.csv: member of record 30 is empty: must be 1 or 0"),
-        (frame(1).assign(member=1, p_0=2.0), r"a\.csv: 2 for record 0 is no probability"),
+        (frame(1).assign(member=[1, 0] * 20, p_0=2.0), r"a\.csv: 2 for record 0 is no probability"),
     ):
         if table is not None:
             written(folder, table, "a.csv")
@@ -281,3 +281,16 @@ def test_an_experiment_file_names_it(tmp_path):
     written(tmp_path, frame(prefix="prob_"))
     target = catalog.build("targets", "predictions", {"path": "target.csv", "outputs": "prob_"}, "test", tmp_path)
     assert len(target.load()) == N
+
+
+def test_a_reference_that_knows_all_records_or_none_is_refused(tmp_path):
+    from privassay.tests.support import released
+
+    released.write_predictions(tmp_path, references=2)
+    path = tmp_path / "references" / "1.csv"
+    table = pd.read_csv(path)
+    table["member"] = 1
+    table.to_csv(path, index=False)
+    target = Predictions(path=tmp_path / "predictions.csv", references=tmp_path / "references")
+    with pytest.raises(UsageError, match="member is 1 for every record"):
+        target.open(target.load(), Trust())

@@ -1,10 +1,13 @@
 """A server that the run starts: found again without its port, ended with all that it started, whatever happens."""
 
 import gc
+import http.server
 import sys
+import threading
 
 import numpy as np
 import pytest
+import requests
 from privassay.harness import catalog
 from privassay.harness.errors import InfrastructureError, UsageError
 from privassay.harness.trust import Trust
@@ -69,6 +72,47 @@ def test_a_server_that_dies_while_it_starts_says_why(tmp_path):
     own_server.behave(tmp_path, says="zero\none\ntwo\nthree\n\n  four")
     assert failure(InfrastructureError, served(tmp_path)).endswith("code 3: one | two | three | four")
     assert own_server.running(tmp_path) == []
+
+
+@pytest.fixture
+def stranger():
+    """Another server, which answers everything with status 200."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *arguments):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/ping"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.2])
+def test_an_answer_of_somebody_elses_server_is_not_accepted(stranger, delay):
+    program = f"import sys, time; time.sleep({delay}); sys.exit('address in use')"
+    server = _own_server.OwnServer.start([sys.executable, "-c", program], "")
+    try:
+        with (
+            pytest.raises(InfrastructureError, match=r"another server's.*; the server ended with code 1: address in u"),
+            server.explaining(),
+        ):
+            server.await_status_200(stranger, requests.Session(), 5)
+    finally:
+        server.stop()
+
+
+def test_an_end_that_is_noticed_later_is_told_too():
+    server = _own_server.OwnServer.start([sys.executable, "-c", "input()"], "")
+    try:
+        with pytest.raises(InfrastructureError, match="another server's"), server.explaining():
+            server._process.wait(10)  # somebody else would answer from here on
+    finally:
+        server.stop()
 
 
 def test_a_server_that_is_never_ready_is_given_up(tmp_path):
