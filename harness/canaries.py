@@ -153,17 +153,40 @@ def insert(dataset: Dataset, rows: Ints, kind: CanaryKind, seed: int) -> Canarie
 def among_members(dataset: Dataset, pool: Ints, count: int, seed: int) -> Dataset:
     """The data set with wrong labels on some audit records, which the column `CANARY_COLUMN` tells from the others.
 
+    Where the data tell users apart, whole users are drawn, in random order as long as they fit, and all their records
+    get wrong labels: a user is a canary or is not.
+
     Args:
         dataset: the records.
         pool: int64 (n,), the audit records.
-        count: how many of them, 1 to n.
+        count: how many of them, 1 to n; of users, at most so many records.
         seed: root seed.
+
+    Raises:
+        UsageError: every user has more records than `count`.
     """
-    rows = generator(seed, "canary", "members").permutation(pool)[:count]
+    rng = generator(seed, "canary", "members")
+    if dataset.units is None:
+        rows = rng.permutation(pool)[:count]
+    else:
+        rows = pool[_whole_users(dataset.units[pool], count, rng)]
     found = insert(dataset, rows, "mislabelled", seed).dataset
     kind = np.full(len(dataset), "ordinary", dtype="<U8")
     kind[rows] = CANARY
     return replace(found, sensitive={**dataset.sensitive, CANARY_COLUMN: kind})
+
+
+def _whole_users(units: Ints, count: int, rng: np.random.Generator) -> Bools:
+    """Which records belong to users drawn at random, together at most `count` records: bool (n,), some of them True."""
+    _, user_of, sizes = np.unique(units, return_inverse=True, return_counts=True)
+    if count < sizes.min():
+        raise UsageError(f"pool.canaries={count}: must be at least {sizes.min()}, the records of the smallest user")
+    taken, left = np.zeros(len(sizes), dtype=np.bool_), count
+    for user in rng.permutation(len(sizes)):
+        if sizes[user] <= left:
+            taken[user] = True
+            left -= sizes[user]
+    return np.asarray(taken[user_of])
 
 
 def ordinary(dataset: Dataset, pool: Ints) -> Bools:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .accounting import claim_of
-from .canaries import ordinary
+from .canaries import CANARY_COLUMN, ordinary
 from .canary_audit import audit_candidate
 from .comparison import paired_accuracy, paired_differences
 from .config import AuditSection
@@ -33,9 +33,10 @@ class Measured:
 
     Attributes:
         candidate: as it enters the evidence.
-        tables: scores of each membership attack that gave a result, by its name.
+        tables: scores of each membership attack that gave a result, by its name, canaries left out.
         worth: float64 (t, n), what each target's answer to each audit record is worth: 1 for the right label, 0 for a
-            wrong one; where the target is a number, how much of it the answer explains (`metrics.explained`).
+            wrong one; where the target is a number, how much of it the answer explains (`metrics.explained`; the
+            variance is that of ordinary records).
     """
 
     candidate: Candidate
@@ -75,34 +76,43 @@ class Bench:
         quiet = replace(setting, observe=ignore)  # the scores are read back from the store
         tables = {n.id: run_membership(n, pool, quiet) for n in self.attacks if n.id in finished}
         worth = _worth(pool, setting)
-        best = strongest(tables, setting.fprs, setting.resampling, self.selection)
+        origin = pool.origin() if isinstance(pool, ReleasedPool) else None
+        counted = {name: table.part(setting.ordinary) for name, table in tables.items()}
+        best = strongest(counted, setting.fprs, setting.resampling, self.selection)
         candidate = Candidate(
             id=spec.id,
             model=spec.model,
             defense=spec.defense_name,
-            guarantee=spec.defense.guarantee,
+            guarantee="none" if origin is not None else spec.defense.guarantee,  # that one is its references' defence
             claim=_claim(pool, setting.split.models),
             utility=_utility(worth, setting),
             attacks=results,
             strongest=best,
             audits=audits,
-            origin=pool.origin() if isinstance(pool, ReleasedPool) else None,
+            origin=origin,
         )
         pool.forget()
-        return Measured(self._looked_into(candidate, tables), tables, worth)
+        return Measured(self._looked_into(candidate, tables), counted, worth)
 
     def _looked_into(self, candidate: Candidate, tables: Mapping[str, ScoreTable]) -> Candidate:
-        """The candidate with its groups and single records, by the primary attack where it gave a result."""
+        """The candidate with its groups and single records, by the primary attack where it gave a result.
+
+        Canaries are in no row but those of their own column, whose thresholds are those of all records.
+        """
         if self.primary is None or self.primary not in tables:
             return candidate
-        setting, table = self.setting, tables[self.primary]
+        setting, whole = self.setting, tables[self.primary]
         columns = group_columns(setting.dataset, setting.split.pool)
+        worst = {name: columns.pop(name) for name in (CANARY_COLUMN,) if name in columns}
+        table = whole.part(setting.ordinary)
         found = vulnerability(table, setting.fprs, self.primary, setting.resampling)
         if found is not None:
             rows = restricted_rows(table, found.fpr, setting.resampling.level)
-            content = npz(records=setting.subjects, **rows)
+            content = npz(records=setting.subjects[setting.ordinary], **rows)
             self.files.save(f"vulnerability/{candidate.id}.npz", content, restricted=True)
-        apart = groups(table, columns, setting.fprs, setting.resampling)
+        average = {name: values[setting.ordinary] for name, values in columns.items()}
+        apart = groups(table, average, setting.fprs, setting.resampling)
+        apart += groups(whole, worst, setting.fprs, setting.resampling)
         return candidate.model_copy(update={"groups": apart, "vulnerability": found})
 
     def compared(self, measured: Sequence[Measured]) -> tuple[Candidate, ...]:
@@ -161,7 +171,8 @@ def _worth(pool: Pool, setting: Setting) -> Float64:
     answers = (pool.released(int(k)) for k in setting.targets)
     if grid is None:
         return np.array([answer.argmax(axis=1) == wanted for answer in answers], dtype=np.float64)
-    return np.stack([explained(answer, wanted, grid) for answer in answers])
+    counted = ordinary(setting.dataset, setting.split.pool)
+    return np.stack([explained(answer, wanted, grid, counted) for answer in answers])
 
 
 def _utility(worth: Float64, setting: Setting) -> dict[str, Estimate]:

@@ -214,7 +214,8 @@ def _placed(value: Any, hint: Any, folder: Path) -> Any:
 def identity(component: Any, name: str) -> Identity:
     """What a component is: catalogue name, every parameter, and the digest of the code it runs.
 
-    Functions of the user's stand in it with the digest of the user's code behind them, files by name: their folder is not part of it.
+    Functions of the user's stand in it with the digest of the code behind them, files by name: their folder is not part
+    of it.
     """
     parameters = {field.name: _named(getattr(component, field.name)) for field in dataclasses.fields(component)}
     return Identity(name, parameters, _code_sha256(type(component).__module__))

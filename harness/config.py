@@ -36,7 +36,7 @@ class PoolSection(_Section):
     canaries: int | None = Field(default=None, ge=2)
     """How many of the audit records get a wrong label, for a worst case beside the average one: they are members of
     half of the models like any other record (Aerni, Zhang and Tramer 2024, arXiv:2404.17399). They stand in a group of
-    their own and count in no accuracy."""
+    their own and count in nothing else, accuracies included."""
 
     @property
     def half(self) -> int:

@@ -1,14 +1,18 @@
 """Checks of the instrument in every run. When one does not pass, no verdict of the run may be trusted.
 
 - Shuffled membership: the attacks run once more, from end to end, on a pool whose masks were shuffled over the
-  records, for attacker and metrics alike. Nothing can be learnt; whatever still separates "members" comes from the
-  instrument: an attack that peeks at the answer, a metric that invents a signal.
+  records, or over the users where the data tell them apart, for attacker and metrics alike. Nothing can be learnt;
+  whatever still separates "members" comes from the instrument: an attack that peeks at the answer, a metric that
+  invents a signal.
 - Planted leak: forests fitted to random labels can only memorise. If the primary attack does not see that, or none of
   the attacks where a run has no primary one, the instrument is blind. An attack that is worse than guessing there has
   its sign wrong. The recipe is the same in every run: one that cannot memorise would accuse the instrument.
 - Model-free baseline: members must not differ from non-members before any model has seen them. Where they do, an
   attack can do well by reading the records, and membership results say nothing about the model (Das, Zhang and Tramèr
   2024, arXiv 2406.16201, "blind" attacks; Meeus et al. 2024, arXiv 2406.17975, bags of words without a model).
+
+Where the data tell users apart, users are members, with all records or with none, and only users stand for each other:
+every control shuffles, compares and counts users.
 """
 
 from __future__ import annotations
@@ -26,9 +30,11 @@ from .metrics import auc_metric
 from .pool import CandidateSpec, Pool
 from .protocols import SamplingAttack
 from .seeds import generator
+from .splits import subset
 from .stats import Resampling
 from .training import train_pool
 from .types import Bools, Estimate, Float32, Float64, Ints, Split
+from .users import control_about_users, mean_of_users, of_users
 
 SHUFFLED_LEVEL = 0.999
 """Level of the controls' intervals: about one false alarm in 1000 runs for each attack on shuffled membership."""
@@ -66,18 +72,17 @@ def run_controls(
     planted, blind = forests
     strict = Resampling(SHUFFLED_LEVEL, max(setting.resampling.resamples, LEAST_RESAMPLES), setting.resampling.seed)
     where = replace(setting, targets=_control_targets(setting.split), resampling=strict)
-    return (
+    found = (
         _guarded("shuffled_membership", lambda: _shuffled_membership(pool, where, attacks)),
         _guarded("planted_leak", lambda: _planted_leak(planted, where, attacks, primary)),
         _guarded("model_free_baseline", lambda: model_free_baseline(blind, where)),
     )
+    return found if setting.users is None else tuple(control_about_users(control) for control in found)
 
 
 def _shuffled_membership(pool: Pool, setting: Setting, attacks: Sequence[NamedAttack]) -> Control:
     """Every attack at chance on shuffled masks: the interval of its AUC contains one half."""
-    order = generator(setting.seed, "control", "shuffled").permutation(len(setting.split.pool))
-    shuffled = replace(setting.split, member=setting.split.member[:, order])
-    where = replace(setting, split=shuffled, phase="control, shuffled membership: ")
+    where = replace(setting, split=_shuffled(setting), phase="control, shuffled membership: ")
     metrics = _aucs(attacks, pool, where)
     wrong = [name for name, auc in metrics.items() if not auc.low <= 0.5 <= auc.high]
     return _control(
@@ -86,6 +91,14 @@ def _shuffled_membership(pool: Pool, setting: Setting, attacks: Sequence[NamedAt
         metrics,
         f"not at chance on shuffled membership: {', '.join(wrong)}" if wrong else "",
     )
+
+
+def _shuffled(setting: Setting) -> Split:
+    """The split with every user's masks given to another user, all records of one alike; one order for all models."""
+    users, member = _users(setting), setting.split.member
+    masks = of_users(member, users)
+    order = generator(setting.seed, "control", "shuffled").permutation(masks.shape[1])
+    return replace(setting.split, member=masks[:, order][:, users])
 
 
 def _planted_leak(
@@ -127,14 +140,19 @@ def model_free_baseline(blind: CandidateSpec, setting: Setting) -> Control:
 
     The intervals hold all at once (Bonferroni): a fair split fails in at most one of 1000 runs, however many targets
     and features there are.
+
+    Where the data tell users apart, each is one trial: features and labels are the means over a user's records.
     """
     dataset, split = setting.dataset, setting.split
     labels = np.eye(dataset.n_classes, dtype=np.float32)[dataset.y[split.pool]]
     columns = np.hstack([dataset.x[split.pool].reshape(len(labels), -1), labels])
     features = columns.shape[1] - dataset.n_classes
     targets = _first_of_pairs(split)
+    told_apart, member = columns, split.member[targets]
+    if setting.users is not None:
+        told_apart, member = mean_of_users(columns, setting.users), of_users(member, setting.users)
     metrics = {}
-    for target, (column, auc) in zip(targets, _most_telling(columns, split.member[targets]), strict=True):
+    for target, (column, auc) in zip(targets, _most_telling(told_apart, member), strict=True):
         name = f"feature_{column}" if column < features else f"label_{column - features}"
         metrics[_metric(f"{name}/target_{target}")] = auc
     for target in targets:
@@ -146,6 +164,11 @@ def model_free_baseline(blind: CandidateSpec, setting: Setting) -> Control:
         metrics,
         f"members differ from non-members before any model saw them: {', '.join(telling)}" if telling else "",
     )
+
+
+def _users(setting: Setting) -> Ints:
+    """Number of the user of each audit record, (n,): its own where records stand for themselves."""
+    return np.arange(len(setting.split.pool)) if setting.users is None else setting.users
 
 
 def _control_targets(split: Split) -> Ints:
@@ -169,7 +192,10 @@ def _most_telling(columns: Float32, member: Bools) -> list[tuple[int, Estimate]]
 
 
 def _blind_forests(blind: CandidateSpec, columns: Float32, target: int, setting: Setting) -> Estimate:
-    """AUC on one half of the records of forests that were told the membership of the other; mean of both ways.
+    """AUC on one half of the users of forests that were told the membership of the other; mean of both ways.
+
+    Where records stand for themselves, each is a user. Otherwise a user is in one half with all records, as forests
+    recognise one by any of them, and is judged by the mean over them.
 
     Given one half, members and non-members of the other are exchangeable, so each AUC is 0.5 in expectation and has
     the variance of a permutation. Scores of the two halves are never ranked together: a forest that was told of more
@@ -177,23 +203,49 @@ def _blind_forests(blind: CandidateSpec, columns: Float32, target: int, setting:
     not independent (both weigh the same pairs of records; correlations of 0.4 to 0.9 were measured on noise), so their
     mean gets the mean of their deviations, the most that it can have.
     """
-    rng = generator(setting.seed, "control", "model free", target)
-    member = setting.split.member[target]
-    drawn = [rng.permutation(np.flatnonzero(kind))[: MODEL_FREE_RECORDS // 2] for kind in (member, ~member)]
-    rows = np.concatenate(drawn)
-    first = np.concatenate([np.arange(len(kind)) % 2 == 0 for kind in drawn])
-    name = f"membership of target {target} in {setting.dataset.name}"
-    told = replace(setting.dataset, name=name, x=columns[rows], y=member[rows].astype(np.int64), n_classes=2)
+    member, users = setting.split.member[target], _users(setting)
+    rows, first = _drawn(member, users, generator(setting.seed, "control", "model free", target))
+    told = replace(
+        subset(setting.dataset, setting.split.pool[rows]),
+        name=f"membership of target {target} in {setting.dataset.name}",
+        x=columns[rows],
+        y=member[rows].astype(np.int64),
+        n_classes=2,
+        grid=None,
+    )
     halves = Split(np.arange(len(rows)), np.arange(0), np.stack([first, ~first]))
     spec = replace(blind, model=f"{blind.model}_{target}")
     pool = train_pool(spec, (told, halves), setting.store, setting.seed, setting.observe)
     found = []
     for k, asked in enumerate(~halves.member):
         answers = pool.logits(k)[asked]
-        found.append(chance_auc(answers[:, 1:] - answers[:, :1], told.y[None, asked] == 1))
+        _, whose = np.unique(users[rows[asked]], return_inverse=True)
+        truth = of_users(member[None, rows[asked]], whose)
+        found.append(chance_auc(mean_of_users(answers[:, 1:] - answers[:, :1], whose), truth))
     auc, deviation = np.mean(found, axis=0)
     what = "mean over two halves, each judged by forests that were told the other"
-    return _about_chance((auc.item(), deviation.item()), len(rows), len(_first_of_pairs(setting.split)), what)
+    n = len(np.unique(users[rows]))
+    return _about_chance((auc.item(), deviation.item()), n, len(_first_of_pairs(setting.split)), what)
+
+
+def _drawn(member: Bools, users: Ints, rng: np.random.Generator) -> tuple[Ints, Bools]:
+    """Audit records for the blind forests, user by user, and which of them are in the first half: both (m,).
+
+    At most `MODEL_FREE_RECORDS`, half of them for members: so many users, and as many records of each as this leaves
+    for every user alike. Each half has every other user of either kind.
+    """
+    truth = of_users(member[None], users)[0]
+    kinds = [rng.permutation(np.flatnonzero(kind))[: MODEL_FREE_RECORDS // 2] for kind in (truth, ~truth)]
+    chosen = np.concatenate(kinds)
+    first = np.concatenate([np.arange(len(kind)) % 2 == 0 for kind in kinds])
+    place = np.full(len(truth), -1)
+    place[chosen] = np.arange(len(chosen))
+    order = rng.permutation(np.flatnonzero(place[users] >= 0))
+    order = order[np.argsort(place[users[order]], kind="stable")]
+    _, start, count = np.unique(place[users[order]], return_index=True, return_counts=True)
+    nth = np.arange(len(order)) - np.repeat(start, count)
+    rows = order[nth < MODEL_FREE_RECORDS // len(chosen)]
+    return rows, first[place[users[rows]]]
 
 
 def chance_auc(columns: Float32, member: Bools) -> tuple[Float64, Float64]:

@@ -94,7 +94,7 @@ def groups(
         merged = _merged(values)
         for value in sorted(set(merged.tolist()), key=lambda v: (v == OTHER, v.zfill(9) if v.isdigit() else v)):
             here = merged == value
-            part = _part(table, here)
+            part = table.part(here)
             members, outsiders = member_records(part), nonmember_records(part)
             fewest = min(members, outsiders)
             rates = {fpr: where[:, here] for fpr, where in flagged.items()}
@@ -120,10 +120,6 @@ def _merged(values: NDArray[np.str_]) -> NDArray[np.str_]:
     names = names.astype(np.promote_types(names.dtype, f"<U{len(OTHER)}"))
     names[np.argsort(-counts, kind="stable")[MOST_VALUES - 1 :]] = OTHER
     return np.asarray(names[place])
-
-
-def _part(table: ScoreTable, here: Bools) -> ScoreTable:
-    return ScoreTable(table.targets, table.scores[:, here], table.member[:, here], table.scored[:, here])
 
 
 def _metrics(part: ScoreTable, flagged: Mapping[float, Bools], resampling: Resampling) -> dict[str, Estimate]:

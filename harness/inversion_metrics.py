@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .canaries import ordinary
 from .errors import NotApplicable
 from .intervals import clopper_pearson
 from .protocols import Model, Recipe
@@ -33,9 +34,11 @@ def train_judge(recipe: Recipe, dataset: Dataset, seed: int, level: float) -> Ju
     """Fit the judge on 80 % of all records, members included, and measure it on the rest.
 
     It sees more data than any target and should have another architecture, so that it does not share their errors.
+    Canaries are left out: their labels are wrong.
     """
-    order = generator(seed, "judge").permutation(len(dataset)).astype(np.int64)
-    cut = int(_JUDGE_SHARE * len(dataset))
+    rows = np.flatnonzero(ordinary(dataset, np.arange(len(dataset))))
+    order = rows[generator(seed, "judge").permutation(len(rows))]
+    cut = int(_JUDGE_SHARE * len(order))
     data = TrainingData(dataset.x, dataset.y, dataset.n_classes, dataset.bounds)
     model = recipe.fit(data, np.sort(order[:cut]), seed)
     test = np.sort(order[cut:])

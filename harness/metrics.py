@@ -196,21 +196,23 @@ def utility_metrics(correct: Bools, member: Bools, targets: Ints, resampling: Re
     }
 
 
-def explained(answers: Float64, wanted: Ints, grid: Float64) -> Float64:
+def explained(answers: Float64, wanted: Ints, grid: Float64, counted: Bools | None = None) -> Float64:
     """What one model's answers explain of each record's number: 1 - squared error / variance, float64 (n,), at most 1.
 
     The answer to a record is the mean of the distribution that was answered, so that every defence that changes
     answers is judged as deployed. Of a regressor alone it is f(x) itself, but near the ends of the grid, where part of
-    the distribution is cut off. The variance is that of the numbers of all `n` records. The mean over records is R^2.
+    the distribution is cut off. The variance is that of the numbers of the counted records. The mean over these is R^2.
 
     Args:
         answers: float64 (n, k), distributions over the grid.
         wanted: int64 (n,), index of each record's number.
         grid: float64 (k,).
+        counted: bool (n,), records whose numbers the variance is taken over, those that R^2 is about; None for all.
     """
     numbers = grid[wanted]
+    spread = float((numbers if counted is None else numbers[counted]).var())
     least = (1e-6 * (grid[-1] - grid[0])) ** 2  # finite where all numbers are equal
-    return np.asarray(1 - (answers @ grid - numbers) ** 2 / max(float(numbers.var()), least))
+    return np.asarray(1 - (answers @ grid - numbers) ** 2 / max(spread, least))
 
 
 def regression_metrics(values: Float64, member: Bools, targets: Ints, resampling: Resampling) -> dict[str, Estimate]:

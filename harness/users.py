@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from .evidence import AttackResult, Candidate, Comparison, Group, Strongest, Vulnerability
-from .types import Dataset, Estimate, Float64, Ints, Over, ScoreTable
+from .evidence import AttackResult, Candidate, Comparison, Control, Group, Strongest, Vulnerability
+from .types import Bools, Dataset, Estimate, Float32, Float64, Ints, Over, ScoreTable
 
 _OVER: dict[Over, Over] = {"records": "users", "models and records": "models and users"}
 
@@ -42,6 +42,33 @@ def by_user(table: ScoreTable, users: Ints) -> ScoreTable:
     total = summed(np.where(table.scored, table.scores, 0.0))
     member = summed(table.member.astype(np.float64)) > 0
     return ScoreTable(table.targets, total / np.maximum(answered, 1.0), member, answered > 0)
+
+
+def of_users(member: Bools, users: Ints) -> Bools:
+    """Masks of users, bool (t, u), from masks of records (t, n) in which all records of a user are alike."""
+    _, first = np.unique(users, return_index=True)
+    return np.asarray(member[:, first])
+
+
+def mean_of_users(columns: Float32, users: Ints) -> Float32:
+    """Mean of each column over the records of each user.
+
+    Args:
+        columns: float32 (n, d).
+        users: int64 (n,), numbers of the users, 0 .. u - 1, each with a record.
+
+    Returns:
+        float32 (u, d). Rounded from float64, so that equal records give equal means whatever their number.
+    """
+    _, starts, counts = np.unique(np.sort(users), return_index=True, return_counts=True)
+    together = columns[np.argsort(users, kind="stable")]
+    sums = np.add.reduceat(together, starts, axis=0, dtype=np.float64)
+    return np.asarray(sums / counts[:, None], dtype=np.float32)
+
+
+def control_about_users(control: Control) -> Control:
+    """The control with every metric said to be over users."""
+    return control.model_copy(update={"metrics": {name: _said(e) for name, e in control.metrics.items()}})
 
 
 def about_users(candidate: Candidate) -> Candidate:

@@ -10,8 +10,10 @@ from privassay.harness.errors import ExitCode, NotApplicable
 from privassay.harness.evaluation import NamedAttack
 from privassay.harness.events import StepFinished, StepStarted
 from privassay.harness.policy import MetricRule, Policy
+from privassay.harness.splits import paired_halves
 from privassay.harness.store import Store
 from privassay.harness.types import Dataset, Identity, Scores, Split, ThreatModel, Verdict
+from privassay.harness.users import of_users
 from privassay.models.sklearn_logistic_regression import SklearnLogisticRegression
 from privassay.models.sklearn_random_forest import SklearnRandomForest
 from privassay.models.torch_mlp import TorchMLP
@@ -339,3 +341,114 @@ def test_each_failed_control_says_what_to_do(where, name):
     failed, broken = (control.model_copy(update={"status": status}) for status in ("failed", "error"))
     assert len(wording.control_meaning(failed)) > 100
     assert "repair what it names" in wording.control_meaning(broken)
+
+
+@pytest.fixture(scope="module")
+def users_where(tmp_path_factory):
+    """Digits of users with 2 to 18 records each."""
+    plain = small.setting(tmp_path_factory.mktemp("users"))
+    sizes = np.resize([2, 18, 5, 15], 200)
+    units = np.repeat(np.arange(200), sizes)[: len(plain.dataset)]
+    dataset = dataclasses.replace(plain.dataset, units=units)
+    return dataclasses.replace(plain, dataset=dataset, split=paired_halves(dataset, 6, 800, seed=0))
+
+
+def test_a_sound_instrument_passes_all_about_users(users_where):
+    found = run(users_where, [small.attack("loss"), small.attack("lira")])
+    assert {name: (c.status, c.reason) for name, c in found.items()} == {
+        "shuffled_membership": ("passed", ""),
+        "planted_leak": ("passed", ""),
+        "model_free_baseline": ("passed", ""),
+    }
+    for control in found.values():
+        for auc in control.metrics.values():
+            assert auc.n == len(users_where.subjects)
+            assert auc.over in ("users", "models and users")
+            assert "records" not in auc.method
+
+
+def test_users_are_shuffled_whole(users_where):
+    shuffled, users = controls._shuffled(users_where).member, users_where.users
+    masks = np.stack([shuffled[:, users == user][:, 0] for user in range(users.max() + 1)], axis=1)
+    assert np.array_equal(masks[:, users], shuffled)
+    true = of_users(users_where.split.member, users)
+    assert sorted(map(tuple, masks.T)) == sorted(map(tuple, true.T))
+    assert 0.3 < (masks == true).mean() < 0.7
+
+
+def test_broken_instruments_about_users_are_caught(users_where):
+    peeking = named(Peeking(itertools.cycle(controls._shuffled(users_where).member)))
+    found = run(users_where, [peeking])["shuffled_membership"]
+    assert found.status == "failed"
+    assert "Peeking" in found.reason
+    assert run(users_where, [named(Blind())])["planted_leak"].status == "failed"
+
+
+def people(n, seed=0, classes=3):
+    """Records of n users with 1 to 9 each, alike in features and label, and the number of each record's user."""
+    rng = np.random.default_rng([seed, 3])
+    users = np.repeat(np.arange(n), np.resize([1, 9, 2, 4], n))
+    x = normal(n, 5, seed)[users] + 0.05 * rng.normal(size=(len(users), 5))
+    dataset = table(x, seed)
+    return dataclasses.replace(dataset, y=rng.integers(0, classes, n)[users], units=users + 1000), users
+
+
+def test_members_users_that_are_shifted_a_little_are_seen(where):
+    dataset, users = people(1600)
+    masks = [coin(1600, seed)[users] for seed in range(4)]
+    shift = np.zeros_like(dataset.x)
+    shift[masks[2], 3] = 0.3
+    found = asked_blindly(where, dataclasses.replace(dataset, x=dataset.x + shift), pairs(*masks))
+    assert telling(found) == {"feature_3/target_4/auc"}
+    assert found.status == "failed"
+    found = asked_blindly(where, dataset, pairs(*masks))
+    assert (found.status, telling(found)) == ("passed", set())
+    assert {auc.n for auc in found.metrics.values()} == {1600}
+
+
+def test_users_who_differ_in_no_mean_are_seen_by_the_forests(where):
+    dataset, users = people(800)
+    member = coin(800, 0)[users]
+    spread = dataclasses.replace(dataset, x=dataset.x * np.where(member, 2, 1)[:, None].astype(np.float32))
+    assert telling(asked_blindly(where, spread, pairs(member))) == {"forests/target_0/auc"}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "runs"),
+    [
+        (SklearnLogisticRegression(), 40),
+        pytest.param(SklearnRandomForest(n_estimators=50, min_samples_leaf=10), 100, marks=pytest.mark.slow),
+    ],
+)
+def test_fair_splits_of_users_pass(where, tmp_path, recipe, runs):
+    statistics, store = [], Store(tmp_path)
+    for seed in range(runs):
+        dataset, users = people(120, seed)
+        found = asked_blindly(where, dataset, pairs(coin(120, seed)[users]), store, recipe)
+        assert found.status == "passed"
+        auc = found.metrics["forests/target_0/auc"]
+        statistics.append((auc.value - 0.5) / (auc.high - auc.value) * ndtri(1 - 0.001 / 4))
+    assert abs(np.mean(statistics)) < 3.3 / np.sqrt(runs)
+    assert 0.67 < np.std(statistics) < 1.2
+
+
+def test_no_user_is_told_in_part_and_large_ones_are_asked_about_in_part(monkeypatch):
+    users = np.random.default_rng(0).permutation(np.repeat(np.arange(40), np.resize([1, 100, 20, 7], 40)))
+    member = coin(40, 0)[users]
+
+    def drawn():
+        return controls._drawn(member, users, np.random.default_rng(0))
+
+    rows, first = drawn()
+    assert sorted(rows) == list(range(len(users)))
+    assert not set(users[rows[first]]) & set(users[rows[~first]])
+    for kind in (member, ~member):
+        assert len(set(users[rows[first & kind[rows]]])) == 10
+    monkeypatch.setattr(controls, "MODEL_FREE_RECORDS", 400)
+    rows, first = drawn()
+    assert np.bincount(users[rows]).tolist() == np.minimum(np.bincount(users), 10).tolist()
+    assert len(np.unique(rows)) == len(rows) == len(first)
+    monkeypatch.setattr(controls, "MODEL_FREE_RECORDS", 20)
+    rows, _ = drawn()
+    assert np.bincount(np.bincount(users[rows], minlength=40)).tolist() == [20, 20]
+    assert member[rows].sum() == 10

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from privassay.experiments.digits import Digits
+from privassay.harness.canaries import among_members
 from privassay.harness.errors import NotApplicable
 from privassay.harness.inversion_metrics import auxiliary_means, inversion_metrics, train_judge
 from privassay.harness.splits import paired_halves
@@ -97,3 +98,11 @@ def test_a_class_without_auxiliary_records_is_left_out(setting):
     labels, means = auxiliary_means(dataset, few)
     assert labels.tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9]
     assert means.shape == (9, 8, 8)
+
+
+def test_the_judge_is_neither_fitted_to_canaries_nor_measured_on_them(setting, judge):
+    dataset, split = setting
+    wrong = among_members(dataset, split.pool, 900, seed=0)
+    found = train_judge(SklearnRandomForest(n_estimators=50), wrong, 0, 0.95)
+    assert found.accuracy.n == len(dataset) - 900 - int(0.8 * (len(dataset) - 900))
+    assert found.accuracy.value > judge.accuracy.value - 0.05

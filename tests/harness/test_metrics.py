@@ -7,6 +7,7 @@ from privassay.harness.intervals import clopper_pearson, delong, tpr_at_fpr
 from privassay.harness.metrics import (
     auc_metric,
     compared_metrics,
+    explained,
     membership_metrics,
     nonmember_records,
     roc_curve,
@@ -195,3 +196,15 @@ def test_compared_metrics_are_those_of_all_metrics(targets):
     everything, compared = (found(some, (0.1, 0.001), QUICK) for found in (membership_metrics, compared_metrics))
     assert set(compared) == {"auc", "tpr_at_fpr_0.1"}
     assert all(compared[name] == everything[name] for name in compared)
+
+
+def test_explained_is_set_against_the_spread_of_the_counted_records():
+    rng, grid = np.random.default_rng(0), np.linspace(0, 100, 101)
+    numbers = rng.normal(50, 5, 1000).round().astype(np.int64)
+    answers = np.eye(101)[np.clip(numbers + rng.choice([-4, 4], 1000), 0, 100)]
+    counted = np.arange(1000) >= 100
+    wrong = np.where(counted, numbers, (numbers + rng.integers(1, 101, 1000)) % 101)  # one in ten is a canary
+    found = explained(answers, wrong, grid, counted)[counted].mean()
+    assert found == pytest.approx(1 - 16 / numbers[counted].var())
+    assert found == pytest.approx(explained(answers[counted], numbers[counted], grid).mean())
+    assert explained(answers, wrong, grid)[counted].mean() > found + 0.3

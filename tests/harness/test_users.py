@@ -4,13 +4,15 @@ import dataclasses
 
 import numpy as np
 import pytest
+from privassay.harness.canaries import among_members, ordinary
+from privassay.harness.errors import UsageError
 from privassay.harness.evaluation import run_membership
 from privassay.harness.groups import group_columns
 from privassay.harness.splits import paired_halves
 from privassay.harness.store import Store
 from privassay.harness.training import train_pool
 from privassay.harness.types import Dataset, ScoreTable
-from privassay.harness.users import by_user, users_of
+from privassay.harness.users import by_user, mean_of_users, of_users, users_of
 from privassay.tests.support import small
 
 
@@ -76,3 +78,33 @@ def test_columns_in_which_a_user_has_two_values_are_left_out():
     )  # fmt: skip
     columns = group_columns(dataset, np.arange(4))
     assert {name: values.tolist() for name, values in columns.items()} == {"sex": ["f", "m"]}
+
+
+def test_means_of_users_by_hand():
+    users = np.array([1, 0, 1, 2, 1])
+    columns = np.array([[1, 0.1], [5, 0.1], [2, 0.1], [7, 0.1], [6, 0.1]], np.float32)
+    found = mean_of_users(columns, users)
+    assert found[:, 0].tolist() == [5.0, 3.0, 7.0]
+    assert found.dtype == np.float32
+    assert (found[:, 1] == np.float32(0.1)).all()  # no number of records shows in it
+    masks = np.array([[True, False, True, False, True], [False, False, False, True, False]])
+    assert of_users(masks, users).tolist() == [[False, True, False], [False, False, True]]
+
+
+def test_wrong_labels_are_on_whole_users_and_their_row_of_groups_stays():
+    dataset = dataclasses.replace(small.Digits().load(), sensitive={})
+    units = np.repeat(np.arange(len(dataset)), np.resize([1, 12, 3, 7], len(dataset)))[: len(dataset)]
+    dataset = dataclasses.replace(dataset, units=units)
+    pool = paired_halves(dataset, 2, 800, seed=0).pool
+    found = among_members(dataset, pool, 100, seed=3)
+    wrong = np.flatnonzero(found.y != dataset.y)
+    assert 100 - 12 < len(wrong) <= 100
+    assert np.isin(wrong, pool).all()
+    assert not set(units[wrong]) & set(np.delete(units, wrong))
+    assert np.array_equal(np.flatnonzero(~ordinary(found, pool)), np.searchsorted(pool, wrong))
+    column = group_columns(found, pool)["canaries"]
+    assert (column == "canary").sum() == len(set(units[wrong]))
+    tens = dataclasses.replace(dataset, units=np.arange(len(dataset)) // 10)
+    assert (among_members(tens, np.arange(400), 25, seed=3).y != tens.y).sum() == 20
+    with pytest.raises(UsageError, match="canaries=9: must be at least 10, the records of the smallest user"):
+        among_members(tens, np.arange(400), 9, seed=3)
