@@ -392,8 +392,8 @@ def lying(monkeypatch):
 
 
 def test_the_command_ends_with_1_where_a_claim_is_contradicted(lying, tmp_path, capsys):
-    file = write(tmp_path, defenses={"none": {}, "false_claim": {}})
-    options = ("--canaries", 100, "--guesses", 40, "--out", tmp_path / "out", "--json")
+    file = write(tmp_path, defenses={"none": {}, "false_claim": {"noise_multiplier": 15.0}})
+    options = ("--canaries", 100, "--guesses", 60, "--out", tmp_path / "out", "--json")
     assert command(file, "--candidate", "mlp/false_claim", *options) == 1
     captured = capsys.readouterr()
     found = json.loads(captured.out)

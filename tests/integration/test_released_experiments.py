@@ -19,8 +19,9 @@ from privassay.tests.support import own_server
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 PRIVASSAY = [sys.executable, "-W", "ignore", "-m", "privassay.harness.cli"]
-RECORDS = 600  # in batches of 256, 256 and 88
-FIRST = 2 + 256 + 256  # records in the requests of `open` and of two batches
+RECORDS = 600  # in batches of 64
+CHECKED = 2 + 2 * 16  # records in the requests of `open` and of those by which the model is recognised
+FIRST = CHECKED + 7 * 64  # and in those of seven batches
 
 
 def start(experiment, folder, *options):
@@ -68,7 +69,7 @@ def test_after_a_crash_of_the_server_only_what_is_missing_is_asked(tmp_path):
     own_server.await_file(tmp_path / "out/store/attack")  # the attack has begun: all records have answers
     process.send_signal(signal.SIGINT)
     assert finish(process)[0] == 130
-    assert sum(own_server.asked(tmp_path)) == 2 + RECORDS - 512
+    assert sum(own_server.asked(tmp_path)) == CHECKED + RECORDS - 7 * 64
     assert own_server.running(tmp_path) == []
 
 
