@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, cast, runtime_checkable
@@ -87,7 +88,7 @@ def _scale(bound: float) -> float:
     return math.sqrt(1 - _CONSTANT**2) / bound
 
 
-class ConvexTraining(PlainAnswers):
+class ConvexTraining(PlainAnswers, ABC):
     """Trains logistic regressions with a theorem's noise. A defence adds its parameters and `fitted`.
 
     Attributes:
@@ -136,6 +137,6 @@ class ConvexTraining(PlainAnswers):
                 weights, claim = self.fitted(problem, seed)
             yield Trained(problem.model(cast(ConvexRecipe, recipe), weights), claim)
 
+    @abstractmethod
     def fitted(self, problem: Problem, seed: int) -> tuple[Float64, PrivacyClaim]:
         """Return private weights, float64 of `problem.shape`, with what they promise."""
-        raise NotImplementedError
