@@ -37,7 +37,7 @@ lock: ## write requirements.lock anew; pins stay unless their line was removed f
 	@$(need_python)
 	rm -rf build/lock
 	$(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --quiet --constraint requirements.lock '.[keras,dev]'
+	build/lock/bin/python -m pip install --quiet --constraint requirements.lock '.[keras,onnx,dev]'
 	build/lock/bin/python -m pip check
 	{ sed '/^[^#]/,$$d' requirements.lock; \
 	  build/lock/bin/python -m pip freeze --all --exclude pip --exclude privassay | sed 's/+.*//'; } > build/requirements.lock

@@ -36,6 +36,9 @@ IMPORT_NAMES = {
     "scikit-learn": "sklearn",
 }
 
+# What an optional dependency is for.
+EXTRAS = {"keras": "Keras models", "onnx": "ONNX files"}
+
 
 @dataclass(frozen=True)
 class Check:
@@ -70,7 +73,7 @@ def _python() -> Check:
 
 
 def _packages() -> Iterator[Check]:
-    """Required packages first, then the [keras] extra, both as the installed project declares them."""
+    """Required packages first, then those of the extras, all as the installed project declares them."""
     try:
         declared = [Requirement(line) for line in requires(DISTRIBUTION) or ()]
     except PackageNotFoundError:
@@ -79,9 +82,10 @@ def _packages() -> Iterator[Check]:
     for requirement in declared:
         if requirement.marker is None:
             yield _package(requirement)
-    for requirement in declared:
-        if requirement.marker is not None and requirement.marker.evaluate({"extra": "keras"}):
-            yield _optional_package(requirement)
+    for extra, purpose in EXTRAS.items():
+        for requirement in declared:
+            if requirement.marker is not None and requirement.marker.evaluate({"extra": extra}):
+                yield _optional_package(requirement, f"absent: {purpose} need the extra [{extra}]")
 
 
 def _package(requirement: Requirement) -> Check:
@@ -99,12 +103,12 @@ def _package(requirement: Requirement) -> Check:
     return Check(requirement.name, True, found)
 
 
-def _optional_package(requirement: Requirement) -> Check:
-    """Absent is fine; present but broken is not."""
+def _optional_package(requirement: Requirement, absent: str) -> Check:
+    """Absent is fine, and said in the words `absent`; present but broken is not."""
     try:
         version(requirement.name)
     except PackageNotFoundError:
-        return Check(requirement.name, True, "absent: Keras models need the extra [keras]")
+        return Check(requirement.name, True, absent)
     return _package(requirement)
 
 

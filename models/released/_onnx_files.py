@@ -16,13 +16,16 @@ from ._answers import Ask, told
 def by_onnx(path: Path) -> Ask:
     """How a graph is asked: its first output that is a table of floats, one row a record.
 
+    A list with a mapping from class to probability for each record, which converters of scikit-learn models write, is
+    such a table; its columns are the classes in their order.
+
     Raises:
         UsageError: ONNX Runtime is not installed, or the file cannot be read.
     """
     try:
         onnxruntime = importlib.import_module("onnxruntime")  # may be absent, also where types are checked
     except ImportError as error:
-        raise UsageError(f"{path}: needs ONNX Runtime ({error}): install it with pip install onnxruntime") from error
+        raise UsageError(f"{path}: needs ONNX Runtime ({error}): install the extra [onnx]") from error
     try:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has no common base
@@ -32,10 +35,16 @@ def by_onnx(path: Path) -> Ask:
         raise UsageError(f"{path}: has inputs {', '.join((first, *others))}, must have one")
 
     def ask(x: Float32) -> Any:
-        tables = [np.asarray(out) for out in session.run(None, {first: x}) if isinstance(out, np.ndarray)]
+        tables = [_table(out) for out in session.run(None, {first: x})]
         floats = [table for table in tables if table.ndim == 2 and table.dtype.kind == "f"]
         if not floats:
             raise UsageError(f"{path}: has no output that is a table of floats, one row a record")
         return floats[0]
 
     return ask
+
+
+def _table(out: Any) -> np.ndarray[Any, Any]:
+    if isinstance(out, list) and all(isinstance(row, dict) for row in out):
+        out = [[row[name] for name in sorted(row)] for row in out]
+    return np.asarray(out)
