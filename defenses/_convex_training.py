@@ -11,11 +11,11 @@ from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 import numpy as np
 
-from ..harness.errors import NotApplicable
 from ..harness.mechanisms import ConvexLoss, logistic_loss
 from ..harness.protocols import Model, Recipe, Trained
 from ..harness.types import Float64, Guarantee, Ints, PrivacyClaim, TrainingData
 from ._plain import PlainAnswers
+from ._supported import require_supported
 
 _CONSTANT = 0.25
 """The constant feature that carries the intercept: small, so that the others keep 97 % of the norm of 1."""
@@ -126,10 +126,7 @@ class ConvexTraining(PlainAnswers, ABC):
         """
         from threadpoolctl import ThreadpoolController
 
-        for own_rows in rows:
-            reason = self.supports(recipe, len(own_rows))
-            if reason is not None:
-                raise NotApplicable(reason)
+        require_supported(self, recipe, rows)
         threads = ThreadpoolController()  # finding the libraries takes longer than a small fit
         for own_rows, seed in zip(rows, seeds, strict=True):
             problem = problem_of(data, own_rows, self.max_norm)

@@ -10,10 +10,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from ..harness.errors import NotApplicable
 from ..harness.protocols import Model, Recipe, Trained
 from ..harness.types import Guarantee, Ints, TrainingData
 from ._plain import PlainAnswers
+from ._supported import require_supported
 
 
 @runtime_checkable
@@ -59,17 +59,6 @@ class LoopDefense(PlainAnswers):
             )
         return None
 
-    def require_support(self, recipe: Recipe, rows: Sequence[Ints]) -> None:
-        """Return, or raise.
-
-        Raises:
-            NotApplicable: `supports` has a reason against one of the models.
-        """
-        for own_rows in rows:
-            reason = self.supports(recipe, len(own_rows))
-            if reason is not None:
-                raise NotApplicable(reason)
-
     def training_parameters(self) -> Mapping[str, object]:
         """Every parameter changes the weights."""
         return dataclasses.asdict(self)  # type: ignore[call-overload,no-any-return] # the defences are dataclasses
@@ -85,7 +74,7 @@ class Regularised(LoopDefense, ABC):
             NotApplicable: `supports` has a reason against it.
             UsageError: training diverged, or the network has nothing that the defence could act on.
         """
-        self.require_support(recipe, rows)
+        require_supported(self, recipe, rows)
         for own_rows, seed in zip(rows, seeds, strict=True):
             yield Trained(recipe.fit_by(self.loop(recipe, seed), data, own_rows, seed), mechanism=None)
 

@@ -16,6 +16,7 @@ from ..harness.seeds import derive
 from ..harness.types import Ints, TrainingData
 from ._plain import PlainTraining
 from ._regularised import LoopDefense
+from ._supported import require_supported
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Distillation(LoopDefense):
             NotApplicable: `supports` has a reason against it.
             UsageError: there are no public records, or training diverged.
         """
-        self.require_support(recipe, rows)
+        require_supported(self, recipe, rows)
         if self.on == "public" and len(data.public) == 0:
             raise UsageError("distillation on public records: the data have none; use on: members")
         from ._regularised_torch import student

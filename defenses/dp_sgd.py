@@ -26,6 +26,7 @@ from ..harness.types import (
     Unit,
 )
 from ._plain import PlainAnswers
+from ._supported import require_supported
 
 # For recipes without a private trainer of their own. Each module has
 # `train(recipe, data, rows, seed, settings) -> Trained`; imported when first needed.
@@ -124,10 +125,8 @@ class DPSGD(PlainAnswers):
             NotApplicable: `supports` has a reason against it, or the data do not tell the users asked for.
             UsageError: the target cannot be met.
         """
-        for own_rows in rows:
-            reason = self.supports(recipe, len(own_rows)) or self._users_refused(data, own_rows)
-            if reason is not None:
-                raise NotApplicable(reason)
+        require_supported(self, recipe, rows)
+        self._require_users(data, rows)
         if isinstance(recipe, PrivatePoolRecipe) and self.unit == "record":
             yield from self._train_pool(self.applied_to(recipe), data, rows, seeds)
             return
@@ -150,13 +149,16 @@ class DPSGD(PlainAnswers):
                 mechanism = DPMechanism(multiplier, self.max_grad_norm, observed, self.target_delta)
                 yield Trained(model, mechanism)
 
-    def _users_refused(self, data: TrainingData, rows: Ints) -> str | None:
-        """Why the users of `rows` cannot be protected, if that is asked for."""
+    def _require_users(self, data: TrainingData, rows: Sequence[Ints]) -> None:
+        """Refuse where the users of a model cannot be protected, if that is asked for."""
         if self.unit == "record":
-            return None
+            return
         if data.units is None:
-            return "unit='user': the data do not tell whose each record is"
-        return self._delta_too_large(len(np.unique(data.units[rows])))
+            raise NotApplicable("unit='user': the data do not tell whose each record is")
+        for own_rows in rows:
+            reason = self._delta_too_large(len(np.unique(data.units[own_rows])))
+            if reason is not None:
+                raise NotApplicable(reason)
 
     def _delta_too_large(self, units: int) -> str | None:
         if self.target_delta * units >= 1:  # at delta = 1/n the definition allows publishing one record in full

@@ -9,10 +9,10 @@ from typing import ClassVar
 import numpy as np
 
 from ..harness.checks import positive
-from ..harness.errors import NotApplicable
 from ..harness.protocols import Recipe, Trained
 from ..harness.types import Guarantee, Ints, TrainingData
 from ._plain import PlainAnswers, PlainTraining
+from ._supported import require_supported
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,7 @@ class KAnonymity(PlainAnswers, PlainTraining):
         Raises:
             NotApplicable: `supports` has a reason against it.
         """
-        for own in rows:
-            reason = self.supports(recipe, len(own))
-            if reason is not None:
-                raise NotApplicable(reason)
+        require_supported(self, recipe, rows)
         if self.k > 1 and rows:
             data, rows = self.anonymised(data, rows, seeds)
         yield from super().train(recipe, data, rows, seeds)

@@ -9,10 +9,10 @@ from itertools import groupby
 from typing import Any, ClassVar
 
 from ..harness.checks import positive
-from ..harness.errors import NotApplicable
 from ..harness.protocols import Recipe, Trained
 from ..harness.types import Guarantee, Ints, TrainingData
 from ._plain import PlainAnswers, PlainTraining
+from ._supported import require_supported
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,8 @@ class L2(PlainAnswers, PlainTraining):
         Raises:
             NotApplicable: `supports` has a reason against it.
         """
+        require_supported(self, recipe, rows)
         for records, group in groupby(zip(rows, seeds, strict=True), key=lambda pair: len(pair[0])):
-            reason = self.supports(recipe, records)
-            if reason is not None:
-                raise NotApplicable(reason)
             alike = list(group)
             yield from super().train(
                 self.applied_to(recipe, records), data, [own for own, _ in alike], [seed for _, seed in alike]

@@ -16,6 +16,7 @@ from ..harness.protocols import Recipe, Trained, task_of
 from ..harness.seeds import derive, generator
 from ..harness.types import Float64, Guarantee, Ints, TrainingData
 from ._plain import PlainAnswers, PlainTraining
+from ._supported import require_supported
 
 LEAST_RECORDS = 10
 """Records that a teacher must have; with fewer it has nothing to teach."""
@@ -85,10 +86,7 @@ class PATE(PlainAnswers):
         Raises:
             NotApplicable: `supports` has a reason against it, or there are fewer public records than queries.
         """
-        for own_rows in rows:
-            reason = self.supports(recipe, len(own_rows))
-            if reason is not None:
-                raise NotApplicable(reason)
+        require_supported(self, recipe, rows)
         if len(data.public) < self.queries:
             raise NotApplicable(
                 f"PATE: {self.queries} queries need as many public records, members of no model; {len(data.public)} are"

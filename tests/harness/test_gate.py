@@ -15,27 +15,15 @@ from privassay.harness.gate import (
 )
 from privassay.harness.gate_metrics import matches
 from privassay.harness.policy import ClaimRule, MetricRule, Policy
-from privassay.harness.types import Estimate, PrivacyClaim, ThreatModel, Verdict
+from privassay.harness.types import Estimate, PrivacyClaim, Verdict
+from privassay.tests.support.judged import attack as judged_attack
+from privassay.tests.support.judged import interval, run_of
 
 PASS, FAIL, INCONCLUSIVE, ERROR = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.ERROR
-THREAT = ThreatModel("probabilities", False, True, 14, 1)
-
-
-def interval(low, high):
-    return Estimate((low + high) / 2, low, high, 0.95, "by hand", 16, "models and records")
 
 
 def attack(attack_id, family="membership", status="ok", reason="", **metrics):
-    return ev.AttackResult(
-        id=attack_id,
-        component=attack_id,
-        family=family,
-        implementation="test",
-        threat_model=THREAT,
-        status=status,
-        reason=reason,
-        metrics={name: interval(*ends) for name, ends in metrics.items()},
-    )
+    return judged_attack(attack_id, metrics, family, status, reason)
 
 
 def candidate(*attacks, name="mlp/none", claim=None, **utility):
@@ -58,30 +46,7 @@ PASSED = control()
 
 
 def evidence(*candidates, controls=(PASSED,)):
-    data = ev.DataRecord(
-        name="d",
-        sha256="",
-        licence="",
-        public=True,
-        records=9,
-        shape=(2,),
-        classes=2,
-        pool=6,
-        auxiliary=3,
-        split_sha256="",
-    )
-    return ev.Evidence(
-        schema_version="1",
-        run_id="r",
-        created="now",
-        experiment={},
-        provenance=ev.Provenance(code={}, packages={}, machine={}, seeds={}, data=data),
-        candidates=candidates,
-        controls=controls,
-        policy_sha256=None,
-        verdicts=(),
-        artifacts=(),
-    )
+    return run_of(*candidates, controls=controls)
 
 
 def policy(*rules):

@@ -5,38 +5,13 @@ from privassay.harness import evidence as ev
 from privassay.harness.errors import ExitCode
 from privassay.harness.gate import CONTRADICTED, exit_code, exit_code_without_policy, judge
 from privassay.harness.policy import MetricRule, Policy
-from privassay.harness.types import AuditedEpsilon, Estimate, PrivacyClaim, ThreatModel, Verdict
-
-THREAT = ThreatModel("probabilities", False, True, 14, 1)
-DATA = ev.DataRecord(
-    name="d",
-    sha256="",
-    licence="",
-    public=True,
-    records=9,
-    shape=(2,),
-    classes=2,
-    pool=6,
-    auxiliary=3,
-    split_sha256="",
-)
-
-
-def interval(low, high):
-    return Estimate((low + high) / 2, low, high, 0.95, "by hand", 100, "models and records")
+from privassay.harness.types import AuditedEpsilon, PrivacyClaim, Verdict
+from privassay.tests.support.judged import attack as judged_attack
+from privassay.tests.support.judged import interval, run_of
 
 
 def attack(name, low, high):
-    return ev.AttackResult(
-        id=name,
-        component=name,
-        family="membership",
-        implementation="test",
-        threat_model=THREAT,
-        status="ok",
-        reason="",
-        metrics={"auc": interval(low, high)},
-    )
+    return judged_attack(name, {"auc": (low, high)})
 
 
 def evidence(*attacks, primary=None, strongest=None, audits=(), claim=None, passed=True):
@@ -53,19 +28,7 @@ def evidence(*attacks, primary=None, strongest=None, audits=(), claim=None, pass
         audits=audits,
     )
     control = ev.Control(id="c", expectation="", status="passed" if passed else "failed", reason="", metrics={})
-    return ev.Evidence(
-        schema_version="1",
-        run_id="r",
-        created="now",
-        experiment={},
-        provenance=ev.Provenance(code={}, packages={}, machine={}, seeds={}, data=DATA),
-        candidates=(subject,),
-        controls=(control,),
-        primary=primary,
-        policy_sha256=None,
-        verdicts=(),
-        artifacts=(),
-    )
+    return run_of(subject, controls=(control,), primary=primary)
 
 
 def judged(found, metric="mia/*/auc"):
