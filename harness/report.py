@@ -29,6 +29,8 @@ __all__ = ["render", "summary_markdown", "write"]
 
 _TEMPLATE = "report.html.jinja"
 _MOST_PICTURES = 20  # classes shown for one attack: keeps the page small enough for MLflow's preview
+_LONG_NAME = 24
+_FEW = 6  # candidates whose details are all open when the page is
 _NO_BAND = "No grey band: the evidence does not say how many members and outsiders this model has."
 _UNMET = (Verdict.ERROR, Verdict.FAIL, Verdict.INCONCLUSIVE)
 _FAMILIES: tuple[tuple[Family, str], ...] = (
@@ -45,6 +47,14 @@ class RocFigure:
     svg: Markup | None
     legend: list[tuple[str, LineStyle]]
     notices: list[str]
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """The privacy-utility plot; `unplaced` are the numbers that found no room in it."""
+
+    svg: Markup
+    unplaced: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -220,6 +230,7 @@ def render(evidence: Evidence, folder: Path) -> str:
         marks={mark.candidate.id: mark for mark in found.marks},
         canaries=any(mark.canaries for mark in found.marks),
         against=against_dp_sgd(evidence, found),
+        many=len(views) > _FEW,
         shapes=SHAPES,
         families=_FAMILIES,
         coverage=coverage(evidence),
@@ -248,10 +259,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["breakable"] = breakable
+    environment.filters["foldable"] = foldable
     environment.filters["kind"] = record_words.kind
     environment.globals.update(
         wording=wording,
         attacks_of=attacks_of,
+        by_baseline=by_baseline,
+        difference_columns=difference_columns,
         metric_columns=metric_columns,
         methods=methods,
         primary_words=primary_words,
@@ -262,7 +276,7 @@ def _environment() -> Environment:
     return environment
 
 
-def _scatter(views: list[CandidateView], found: Front) -> Markup | None:
+def _scatter(views: list[CandidateView], found: Front) -> Scatter | None:
     by_id = {view.candidate.id: view for view in views}
     points = [
         Point(
@@ -281,14 +295,36 @@ def _scatter(views: list[CandidateView], found: Front) -> Markup | None:
     limits_set = {rule.limit for rule in rules if rule.limit is not None}
     limit = limits_set.pop() if len(limits_set) == 1 else None
     attacker = "the strongest attack" if found.attack is None else "the primary attack"
-    if any(mark.canaries for mark in found.marks):  # no policy sets a limit for them
-        return Markup(privacy_utility(points, None, f"Canaries flagged by {attacker}"))  # noqa: S704  # our own SVG
-    return Markup(privacy_utility(points, limit, f"Members flagged by {attacker}"))  # noqa: S704  # our own SVG
+    whose = "Members"
+    if any(mark.canaries for mark in found.marks):
+        whose, limit = "Canaries", None  # no policy sets a limit for them
+    svg, unplaced = privacy_utility(points, limit, f"{whose} flagged by {attacker}")
+    return Scatter(Markup(svg), unplaced)  # noqa: S704  # our own SVG
 
 
 def breakable(text: str) -> Markup:
     """`text`, escaped, with a place to break the line inside CamelCase names."""
     return Markup("<wbr>").join(re.split(r"(?<=[a-z])(?=[A-Z])", text))
+
+
+def foldable(name: str) -> Markup:
+    """`name`, escaped; a long one may break after a slash or an underscore."""
+    pieces = re.split(r"(?<=[/_])(?=[^/_])", name) if len(name) > _LONG_NAME else [name]
+    return Markup("<wbr>").join(pieces)
+
+
+def by_baseline(views: Iterable[CandidateView]) -> list[tuple[str, list[CandidateView]]]:
+    """Candidates that were compared, under the one they were compared with."""
+    found: dict[str, list[CandidateView]] = {}
+    for view in views:
+        for baseline in dict.fromkeys(row.baseline for row in view.candidate.comparisons):
+            found.setdefault(baseline, []).append(view)
+    return list(found.items())
+
+
+def difference_columns(views: Iterable[CandidateView]) -> list[str]:
+    """Full names of all metrics that these candidates were compared by, in the order of first appearance."""
+    return list(dict.fromkeys(row.metric for view in views for row in view.candidate.comparisons))
 
 
 def attacks_of(family: Family, *candidates: Candidate) -> list[AttackResult]:

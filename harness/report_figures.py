@@ -14,6 +14,7 @@ import numpy as np
 
 from .record_words import RELEASED
 from .report_files import Curve
+from .report_labels import Ground, edge, place
 from .types import Estimate, Float64, PrivacyClaim
 from .wording import NOMINAL_FPR, tpr_ceiling
 
@@ -42,6 +43,8 @@ SHAPES = {
 
 _DASHES = ("", "5 2", "1.5 1.5")
 _FLOOR = 1e-3
+_MOST_NUMBERS = 60  # placing them takes seconds; those on the front come first
+_BESIDE = 12  # points: a number further away gets a line to its marker
 _STYLE: dict[Any, Any] = {  # matplotlib types its keys one by one, from version to version
     "svg.fonttype": "none",
     "font.size": 10,
@@ -155,51 +158,110 @@ def roc(curves: Sequence[tuple[Curve, LineStyle]], claim: PrivacyClaim | None, p
     return _svg(figure, "ROC curves on logarithmic axes")
 
 
-def privacy_utility(points: Sequence[Point], limit: float | None, flagged: str) -> str:
-    """TPR at 1 % FPR against held-out accuracy, with error bars and the front, as SVG.
+def privacy_utility(points: Sequence[Point], limit: float | None, flagged: str) -> tuple[str, tuple[int, ...]]:
+    """TPR at 1 % FPR against held-out accuracy, with error bars and the front.
 
     The front is drawn as steps: at any accuracy, the least leakage among candidates that are at least as accurate.
 
     Args:
-        points: candidates; the number stands inside the marker, whose shape says what protects it.
+        points: candidates; the number stands beside the marker, whose shape says what protects it.
         limit: the policy's limit on the vertical axis, when there is one.
         flagged: whose rate it is, for the axis: "Members flagged by the primary attack".
+
+    Returns:
+        The SVG, and the numbers that found no room in it.
     """
-    figure, axes = _figure(6.4, 4.4)
-    front = sorted((p.accuracy.value, p.leakage.value, p.number) for p in points if p.best)
-    if front:
-        x, y = 100 * np.array([at[:2] for at in front]).T
-        axes.step(x, y, where="pre", color=INK, linewidth=1.4, zorder=1.5)
+    figure, axes = _figure(6.6, 5.2)
+    steps = _steps([_at(p) for p in points if p.best])
+    axes.plot(*steps.T, color=INK, linewidth=1.4, zorder=1.5)
     for point in points:
         _draw(axes, point)
-    axes.axhline(100 * NOMINAL_FPR, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-    _note(axes, 100 * NOMINAL_FPR, "guessing")
-    if limit is not None:
-        axes.axhline(100 * limit, color=VERDICT_COLOURS["FAIL"], linewidth=1, linestyle=(0, (1, 1.5)))
-        _note(axes, 100 * limit, "limit")
+    limits = {} if limit is None else {"limit": 100 * limit}
+    _levels(axes, {"guessing": 100 * NOMINAL_FPR, **limits})
     axes.margins(0.08)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(bottom=-0.04 * axes.get_ylim()[1])
     axes.set_xlabel("Accuracy on held-out data (%)")
     axes.set_ylabel(f"{flagged}\nat 1 % FPR (%)")
-    best = ", ".join(str(number) for number in sorted(at[2] for at in front))
+    unplaced = _number(figure, axes, points, steps)
+    best = ", ".join(str(number) for number in sorted(p.number for p in points if p.best))
     ends = f"; on the front: {best}" if best else ""
-    return _svg(figure, f"Accuracy on held-out data and members flagged at 1 % FPR: {len(points)} candidates{ends}")
+    label = f"Accuracy on held-out data and members flagged at 1 % FPR: {len(points)} candidates{ends}"
+    return _svg(figure, label), unplaced
 
 
 def _draw(axes: Axes, point: Point) -> None:
-    x, y, colour = point.accuracy, point.leakage, VERDICT_COLOURS[point.verdict]
-    across, up = [[x.value - x.low], [x.high - x.value]], [[y.value - y.low], [y.high - y.value]]
-    axes.errorbar(
-        100 * x.value, 100 * y.value, xerr=100 * np.array(across), yerr=100 * np.array(up),
-        fmt="none", ecolor=colour, elinewidth=1.3, capsize=3,
-    )  # fmt: skip
+    colour = VERDICT_COLOURS[point.verdict]
+    for ends in _bars(point):
+        axes.plot(*ends.T, color=colour, linewidth=1.1, alpha=0.7, solid_capstyle="butt")
     marker = SHAPES[point.kind][0]
-    size = 17 if marker in "^v" else 14
-    axes.plot(100 * x.value, 100 * y.value, marker, color=colour, markersize=size, markeredgecolor="white")
-    axes.annotate(
-        str(point.number), (100 * x.value, 100 * y.value),
-        ha="center", va="center_baseline", color="white", fontsize=8, fontweight="bold",
+    size = {"^": 9, "v": 9, "s": 7, "D": 7}.get(marker, 8)
+    axes.plot(*_at(point), marker, color=colour, markersize=size, markeredgecolor="white", zorder=3)
+
+
+def _at(point: Point) -> Float64:
+    return 100.0 * np.array([point.accuracy.value, point.leakage.value])
+
+
+def _bars(point: Point) -> Float64:
+    """Ends of both intervals in percent: (2, 2, 2)."""
+    x, y = point.accuracy, point.leakage
+    return 100.0 * np.array([[(x.low, y.value), (x.high, y.value)], [(x.value, y.low), (x.value, y.high)]])
+
+
+def _steps(best: Sequence[Float64]) -> Float64:
+    """Corners of the front, from left to right: (k, 2)."""
+    corners: list[Float64] = []
+    for at in sorted(best, key=tuple):
+        corners += [np.array([corners[-1][0], at[1]]), at] if corners else [at]
+    return np.array(corners).reshape(-1, 2)
+
+
+def _levels(axes: Axes, levels: dict[str, float]) -> None:
+    """Lines across the plot, named beyond its right edge; of two names the upper one stands above its line."""
+    styles = {"guessing": (MUTED, (4, 3)), "limit": (VERDICT_COLOURS["FAIL"], (1, 1.5))}
+    top = max(levels.values())
+    for name, y in levels.items():
+        colour, dashes = styles[name]
+        axes.axhline(y, color=colour, linewidth=1, linestyle=(0, dashes))
+        side = "center" if len(levels) == 1 else "bottom" if y == top else "top"
+        axes.annotate(
+            name, (1, y), xycoords=("axes fraction", "data"), xytext=(3, 0), textcoords="offset points",
+            ha="left", va=side, fontsize=9, color=MUTED,
+        )  # fmt: skip
+
+
+def _number(figure: Figure, axes: Axes, points: Sequence[Point], steps: Float64) -> tuple[int, ...]:
+    """Write the numbers beside the markers, with a line to those that stand away; returns those without room."""
+    figure.draw_without_rendering()  # lays the axes out
+    points = sorted(points, key=lambda point: not point.best)
+
+    def in_points(data: Float64) -> Float64:
+        return np.asarray(axes.transData.transform(data.reshape(-1, 2)).reshape(data.shape) * 72 / figure.dpi)
+
+    anchors = in_points(np.array([_at(point) for point in points]))
+    lines = [*(_bars(point) for point in points), np.stack([steps[:-1], steps[1:]], axis=1)]
+    area = axes.get_window_extent().get_points() * 72 / figure.dpi
+    ground = Ground(anchors, 4.0, in_points(np.concatenate(lines)), area)
+    sizes = np.array([(3.0 + 6.3 * len(str(point.number)), 11.0) for point in points[:_MOST_NUMBERS]])
+    placed = list(zip(points, sizes, place(ground, sizes), strict=False))
+    for point, size, offset in placed:
+        if offset is None:
+            continue
+        if np.hypot(*offset) > _BESIDE:
+            _annotate(axes, point, "", edge(offset, size))
+        _annotate(axes, point, str(point.number), offset)
+    numbered = {point.number for point, _, offset in placed if offset is not None}
+    return tuple(sorted({point.number for point in points} - numbered))
+
+
+def _annotate(axes: Axes, point: Point, text: str, offset: Float64) -> None:
+    """Write `text` at `offset` points from a marker; no text draws the line to there."""
+    line = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0}
+    annotation = axes.annotate(
+        text, tuple(_at(point)), xytext=tuple(offset), textcoords="offset points", arrowprops=None if text else line,
+        ha="center", va="center_baseline", color=INK, fontsize=9, fontweight="bold",
     )  # fmt: skip
+    annotation.set_in_layout(False)
 
 
 def picture(image: Float64, bounds: tuple[float, float]) -> str:
@@ -229,13 +291,6 @@ def _percent_ticks(axes: Axes) -> None:
         axis.set_major_locator(FixedLocator([0.001, 0.01, 0.1, 1]))
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(FuncFormatter(lambda rate, _: f"{100 * rate:g} %"))
-
-
-def _note(axes: Axes, y: float, text: str) -> None:
-    axes.annotate(
-        text, (1, y), xycoords=("axes fraction", "data"), xytext=(-2, 3), textcoords="offset points",
-        ha="right", fontsize=9, color=MUTED,
-    )  # fmt: skip
 
 
 def _svg(figure: Figure, label: str) -> str:

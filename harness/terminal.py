@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from .audit_words import audit_sentence
 from .events import Event, Observer, StepAdvanced, StepFinished, StepStarted
@@ -29,6 +31,9 @@ _COLOUR = {
 
 
 _WIDTH_OF_A_PIPE = 140
+_ANY_WIDTH = 1000
+_WIDTH_OF_AN_INTERVAL = 16
+_NUMBERS = ("AUC", "TPR at\n1 % FPR", "inversion\nlift", "epsilon\n(delta)")
 _USUAL_FPR = 0.01
 
 
@@ -64,17 +69,66 @@ def progress(terminal: Console) -> Iterator[Observer]:
         yield observe
 
 
-def verdict_table(evidence: Evidence) -> Table:
-    """One row a candidate: verdict, use, strongest attack, inversion, claim. Intervals in brackets."""
-    title = f"{evidence.experiment['name']} (run {evidence.run_id})"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in ("candidate", "verdict", "held-out\naccuracy", "leading\nattack", "AUC", "TPR at\n1 % FPR"):
-        table.add_column(heading, overflow="fold", no_wrap=heading == "verdict")
-    table.add_column("inversion\nlift", overflow="fold")
-    table.add_column("epsilon\n(delta)", overflow="fold")
+@dataclass(frozen=True)
+class VerdictTable:
+    """Every candidate: verdict, use, strongest attack, inversion, claim. Intervals in brackets.
+
+    One row a candidate; where that would break names or numbers, a line with its name above a row of numbers.
+    """
+
+    evidence: Evidence
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """What rich draws."""
+        wide = _one_row_each(self.evidence)
+        attacks = [_row(self.evidence, candidate)[1] for candidate in self.evidence.candidates]
+        foldable = max(map(len, attacks)) - max(len(word) for attack in attacks for word in attack.split())
+        unbroken = console.measure(wide, options=options.update_width(_ANY_WIDTH)).maximum - foldable
+        yield from [wide] if unbroken <= options.max_width else _two_rows_each(self.evidence)
+
+
+def verdict_table(evidence: Evidence) -> VerdictTable:
+    """The table at the end of a run, for any width of the window."""
+    return VerdictTable(evidence)
+
+
+def _one_row_each(evidence: Evidence) -> Table:
+    table = Table(title=_title(evidence), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("candidate", "verdict", "held-out\naccuracy", "leading\nattack", *_NUMBERS):
+        table.add_column(heading, overflow="fold", no_wrap=not heading.endswith("attack"))
     for candidate in evidence.candidates:
-        table.add_row(*_row(evidence, candidate, [v for v in evidence.verdicts if v.candidate == candidate.id]))
+        accuracy, attack, *numbers = _row(evidence, candidate)
+        name = escape(f"{candidate.model}/\n{candidate.defense}")
+        table.add_row(name, _verdict(evidence, candidate), accuracy, attack, *numbers)
     return table
+
+
+def _two_rows_each(evidence: Evidence) -> Iterator[RenderableType]:
+    """Tables of one row with the same fixed widths, under their names."""
+    yield Text(_title(evidence), style="italic")
+    yield ""
+    lifts = any("lift" in attack.metrics for c in evidence.candidates for attack in c.attacks)
+    yield _numbers_only(("held-out\naccuracy", *_NUMBERS), lifts)
+    for candidate in evidence.candidates:
+        accuracy, attack, *numbers = _row(evidence, candidate)
+        yield f"[bold]{escape(candidate.id)}[/bold]  {_verdict(evidence, candidate)}  {attack}"
+        yield _numbers_only((accuracy, *numbers), lifts)
+
+
+def _numbers_only(cells: Sequence[str], lifts: bool) -> Table:
+    """One row without frame; the inversion lift, last but one, is left out where no candidate has any."""
+    table = Table(box=None, show_header=False, padding=(0, 1, 0, 0))
+    table.add_column(width=1)
+    for _ in range(4 if lifts else 3):
+        table.add_column(width=_WIDTH_OF_AN_INTERVAL)
+    table.add_column(overflow="fold")
+    kept = [cell for i, cell in enumerate(cells) if lifts or i != len(cells) - 2]
+    table.add_row("", *kept)
+    return table
+
+
+def _title(evidence: Evidence) -> str:
+    return f"{evidence.experiment['name']} (run {evidence.run_id})"
 
 
 def verdict_lines(verdicts: Iterable[RuleVerdict]) -> Iterator[str]:
@@ -109,14 +163,13 @@ def record_lines(evidence: Evidence) -> Iterator[str]:
     yield from map(escape, record_sentences(evidence))
 
 
-def _row(evidence: Evidence, candidate: Candidate, verdicts: list[RuleVerdict]) -> list[str]:
+def _row(evidence: Evidence, candidate: Candidate) -> list[str]:
+    """Accuracy, leading attack, and what `_NUMBERS` names."""
     lifts = [a.metrics["lift"] for a in candidate.attacks if "lift" in a.metrics]
     found = strongest(candidate)
     metrics = found.attack.metrics if found else {}
     claim = candidate.claim
     return [
-        escape(f"{candidate.model}/\n{candidate.defense}"),
-        _verdict(verdicts),
         _worth(candidate),
         escape(found.attack.id + remark(evidence, found.attack)) if found else "none ran",
         _interval(metrics.get("auc")),
@@ -132,7 +185,8 @@ def _worth(candidate: Candidate) -> str:
     return f"R² {_interval(estimate)}" if name == "heldout_r2" else _interval(estimate)
 
 
-def _verdict(verdicts: list[RuleVerdict]) -> str:
+def _verdict(evidence: Evidence, candidate: Candidate) -> str:
+    verdicts = [v for v in evidence.verdicts if v.candidate == candidate.id]
     if not verdicts:
         return "not judged"
     verdict = overall(verdicts)

@@ -14,6 +14,7 @@ SMALL = {
     "memory": ["--models", "6", "--records", "500"],
     "null_calibration": ["--repetitions", "2", "--sizes", "20", "--strategies", "Split", "Bonferroni"],
     "pool": ["--recipes", "mlp_446_128_30", "--models", "2", "--epochs", "1"],
+    "regression_width": [],
 }
 
 

@@ -264,6 +264,18 @@ def test_an_attack_beyond_the_claim_is_called_out(example_run):
     assert "audit it with canaries" in page(example_run)
 
 
+def test_with_many_candidates_details_are_folded_but_not_a_doubt_about_a_claim(tmp_path, unchanged):
+    found = [example.trained(f"d{i}", "heuristic", 0.9, 0.2) for i in range(7)]
+    doubtful = example.trained("dp_sgd", "formal", 0.9, 0.4)
+    found[4] = doubtful.model_copy(update={"claim": replace(example.claim(), epsilon=0.1)})
+    html = report.render(example.evidence(tuple(found)), tmp_path)
+    folded = re.findall(r'<details class="fold worst"( open)?>', html)
+    assert folded == [" open", "", "", "", " open", "", ""]
+    assert html.count("audit it with canaries") == 1
+    assert '<details class="fold worst">' not in unchanged
+    assert "details::details-content { content-visibility: visible; }" in html  # on paper all is open
+
+
 def test_null_band_holds_attacks_that_guess():
     members = outsiders = 300
     rng = np.random.default_rng(5)
@@ -335,7 +347,7 @@ def test_a_large_run_stays_small_enough_to_preview(example_run):
     attacks = tuple(none.attacks[n % len(none.attacks)] for n in range(12))
     found = tuple(none.model_copy(update={"id": f"mlp/none_{i}", "attacks": attacks}) for i in range(10))
     html = report.render(run.model_copy(update={"candidates": found}), example_run)
-    assert html.count("<figure class") == 11
+    assert len(re.findall("<figure[ >]", html)) - html.count("<figure><img") == 11
     assert len(html.encode()) < 1_000_000
 
 

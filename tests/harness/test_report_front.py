@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from privassay.harness import front as fronts
 from privassay.harness import report, wording
+from privassay.harness.types import Verdict
 from privassay.tests.support import evidence_example as example
 
 DP_SGD = {"defenses": {"dp_1": {"component": "dp_sgd"}, "dp_8": {"component": "dp_sgd"}}}
@@ -116,6 +117,7 @@ def test_a_candidate_without_the_rate_is_named_and_not_drawn(compared, tmp_path)
     html = report.render(run, tmp_path)
     assert "or of an accuracy: mlp/none." in html
     assert '<li value="1">' not in html
+    assert '<li value="2">' in html
 
 
 def test_the_plot_says_in_words_what_it_draws(compared, tmp_path):
@@ -134,12 +136,11 @@ def test_every_candidate_has_its_row(compared, tmp_path):
     table = re.search(r'(?s)aria-label="Privacy against utility">.*?</table>', html)[0]
     rows = [re.sub(r"\s*<[^>]+>\s*", "|", row) for row in re.findall(r"(?s)<tr><td.*?</tr>", table)]
     cells = [[cell for cell in row.split("|") if cell] for row in rows]
-    rates = [cell[3:5] for cell in cells]
     marks = {mark.candidate.id: mark for mark in fronts.front(compared).marks}
-    for (_, name, *_), (accuracy, found) in zip(cells, rates, strict=True):
-        assert accuracy.startswith(f"{100 * marks[name].accuracy.value:.1f}\xa0%")
-        assert found.startswith(f"{100 * marks[name].average.value:.1f}\xa0%")
-    assert [cell[:3] + cell[5:] for cell in cells] == [
+    for _, name, _, accuracy, _, found, *_ in cells:
+        assert accuracy == f"{100 * marks[name].accuracy.value:.1f}\xa0%"
+        assert found == f"{100 * marks[name].average.value:.1f}\xa0%"
+    assert [cell[:3] + cell[7:] for cell in cells] == [
         ["1", "mlp/none", "no defence", "on the front", "not beaten"],
         ["2", "mlp/dp_1", "formal claim", "on the front", "is DP-SGD"],
         ["3", "mlp/dp_8", "formal claim", "on the front", "is DP-SGD"],
@@ -147,6 +148,24 @@ def test_every_candidate_has_its_row(compared, tmp_path):
         ["5", "mlp/mixup", "heuristic defence", "on the front", "not told apart from mlp/dp_8"],
         ["6", "mlp/distillation", "heuristic defence", "on the front", "not beaten"],
     ]
+
+
+def test_the_legend_says_verdicts_in_words(compared, tmp_path):
+    run = compared.model_copy(update={"verdicts": (example.verdict(compared.candidates[0], Verdict.FAIL),)})
+    legend = re.search(r'(?s)<ol class="numbered">.*?</ol>', report.render(run, tmp_path))[0]
+    entries = [re.sub(r"\s*<[^>]+>\s*", " ", row).split() for row in re.findall("<li.*?</li>", legend)]
+    assert entries[0] == ["1", "\u25cf", "mlp/none", "FAIL"]
+    assert len(entries) == 6
+
+
+def test_numbers_without_room_are_said_to_be_missing(tmp_path):
+    many = [example.trained(f"d{i}", "heuristic", 0.3 + i / 200, 0.45 - i / 200) for i in range(65)]
+    html = report.render(run_of(*many), tmp_path)
+    missing = re.search("Drawn without a number, for want of room: ([0-9, ]+)\\.", html)[1].split(", ")
+    drawn = re.findall(r"700[^>]*>(\d+)</text>", re.search(r'(?s)<figure class="plot wide">.*?</svg>', html)[0])
+    assert "65" in drawn  # the only one on the front
+    assert sorted(map(int, [*missing, *drawn])) == list(range(1, 66))
+    assert 5 <= len(missing) < 30
 
 
 def test_the_note_names_the_front_and_who_is_beaten(compared):

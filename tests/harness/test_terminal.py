@@ -29,6 +29,45 @@ def test_table_names_every_candidate_and_verdict(example_run, width):
         assert verdict.value in text
 
 
+def many():
+    """26 candidates with names and attacks as long as real ones, without inversion."""
+    found = [example.trained("none", "none", 0.85, 0.1)]
+    for i in range(25):
+        one = example.trained(f"convex_output_perturbation_{i}", "heuristic", 0.8, 0.2)
+        attack = one.attacks[0].model_copy(update={"id": "stacked_averaging"})
+        changes = {"id": f"logistic_regression/{one.defense}", "model": "logistic_regression", "attacks": (attack,)}
+        found.append(one.model_copy(update=changes))
+    settings = {"name": "x", "attacks": {"stacked_averaging": {"repeats": 16}}}
+    return example.evidence(tuple(found), experiment=settings)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_in_a_narrow_window_no_name_or_number_is_broken(width):
+    run = many()
+    lines = shown(terminal.verdict_table(run), width).splitlines()
+    assert max(map(len, lines)) <= width
+    starts = [i for c in run.candidates for i, line in enumerate(lines) if line.startswith(c.id + " ")]
+    assert len(starts) == len(run.candidates)
+    for start, end in zip(starts[1:], [*starts[2:], len(lines)], strict=True):
+        assert end - start <= 5
+        words = " ".join(" ".join(lines[start:end]).split())
+        assert "stacked_averaging (mean of 16 answers)" in words
+        assert "0.800 0.700 0.200 no claim [0.796, 0.804]" in words
+    assert "lift" not in " ".join(lines)
+
+
+def test_in_a_wide_window_a_candidate_has_one_row():
+    text = shown(terminal.verdict_table(many()), 170)
+    assert "\n logistic_regression/ " in text
+    assert "stacked_averaging (mean of 16 answers)" in text
+
+
+def test_a_lift_is_shown_in_a_narrow_window():
+    text = shown(terminal.verdict_table(example.evidence()), 80)
+    assert "inversion" in text
+    assert "[-0.030, 0.070]" in text
+
+
 def test_a_released_model_has_no_claim_that_anybody_knows_of():
     run = example.evidence((example.released(), example.candidates()[0]), verdicts=())
     text = shown(terminal.verdict_table(run), 140)

@@ -8,6 +8,7 @@ from html import escape
 import numpy as np
 import pytest
 from privassay.harness import evidence, report
+from privassay.harness.types import Verdict
 from privassay.tests.support import evidence_example as example
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -71,12 +72,13 @@ def test_nothing_is_wider_than_a_sandboxed_frame(html, tmp_path, width):
 
 
 def boxes_in_a_frame(html, tmp_path, width):
-    """Label, visible width and full width of every box that could scroll."""
+    """Label, visible width and full width of every box that could scroll, all folded parts open."""
     host = tmp_path / "host.html"
     host.write_text(
         f'<iframe sandbox="allow-same-origin" srcdoc="{escape(html.read_text())}"'
         f' style="width:{width}px; height:900px; border:0"></iframe>'
-        "<script>onload = () => { document.title = [...frames[0].document.querySelectorAll('.scroll')].map("
+        "<script>onload = () => { frames[0].document.querySelectorAll('details').forEach(part => part.open = true);"
+        " document.title = [...frames[0].document.querySelectorAll('.scroll')].map("
         "box => `${box.ariaLabel}=${box.clientWidth}=${box.scrollWidth}`).join('|') }</script>"
     )
     dom = chromium(tmp_path / "profile", "--dump-dom", host.as_uri())
@@ -88,7 +90,7 @@ def boxes_in_a_frame(html, tmp_path, width):
 def test_no_table_is_cut_off(html, tmp_path, width):
     boxes = boxes_in_a_frame(html, tmp_path, width)
     assert len(boxes) > 10
-    assert [box for box in boxes if box[2] > box[1] and box[0] != "Reconstructions"] == []
+    assert [box for box in boxes if box[2] > box[1]] == []
 
 
 @pytest.fixture
@@ -115,6 +117,62 @@ def test_a_rich_page_is_not_cut_off(rich, tmp_path, width):
     boxes = boxes_in_a_frame(rich, tmp_path, width)
     assert {"Origin of a_model_with_a_long_name/released", "Privacy against utility"} <= {box[0] for box in boxes}
     assert [box for box in boxes if box[2] > box[1]] == []
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """26 candidates, twelve of them nearly alike, with rules, differences, groups and names as long as real ones."""
+    folder = tmp_path_factory.mktemp("many")
+    rng = np.random.default_rng(4)
+    spots = [*rng.normal((0.85, 0.46), (0.008, 0.005), (12, 2)), *rng.uniform((0.4, 0.03), (0.9, 0.45), (13, 2))]
+    found = [example.trained("none", "none", 0.85, 0.47)]
+    for i, (accuracy, leakage) in enumerate(spots):
+        one = example.trained(f"convex_output_perturbation_{i}", "heuristic", accuracy, leakage, half=0.02)
+        less = evidence.Comparison(
+            baseline="mlp/none", metric="mia/stacked_averaging/tpr_at_fpr_0.01", difference=example.estimate(-0.1)
+        )
+        changes = {"id": f"logistic_regression/{one.defense}", "model": "logistic_regression"}
+        found.append(one.model_copy(update={**changes, "comparisons": (less,), "groups": example.groups()}))
+    outcomes = [list(Verdict)[i % 4] for i in range(len(found))]
+    verdicts = tuple(example.verdict(c, outcome) for c, outcome in zip(found, outcomes, strict=True))
+    settings = {"name": "x", "defenses": {found[3].defense: {"component": "dp_sgd"}}}
+    found[3] = found[3].model_copy(update={"guarantee": "formal", "claim": example.claim()})
+    run = example.evidence(tuple(found), verdicts=verdicts, experiment=settings, primary="lira")
+    file = folder / "report.html"
+    file.write_text(report.render(run, folder))
+    return file
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_many_candidates_are_not_cut_off(many, tmp_path, width):
+    boxes = boxes_in_a_frame(many, tmp_path, width)
+    assert {"Policy rules", "Candidates", "Privacy against utility", "Differences from mlp/none"} <= {
+        b[0] for b in boxes
+    }
+    assert len(boxes) > 80
+    assert all(visible > 0 for _, visible, _ in boxes)
+    assert [box for box in boxes if box[2] > box[1]] == []
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_no_number_in_the_plot_lies_on_another(many, tmp_path, width):
+    host = tmp_path / "host.html"
+    host.write_text(
+        f'<iframe sandbox="allow-same-origin" srcdoc="{escape(many.read_text())}"'
+        f' style="width:{width}px; height:900px; border:0"></iframe>'
+        "<script>onload = () => { const texts = frames[0].document.querySelectorAll('.wide svg text');"
+        " document.title = [...texts].filter(text => /700/.test(text.style.fontWeight)).map(text => {"
+        " const box = text.getBBox(); return [text.textContent, box.x, box.y, box.width, box.height] }).join(';') }"
+        "</script>"
+    )
+    dom = chromium(tmp_path / "profile", "--dump-dom", host.as_uri())
+    boxes = [entry.split(",") for entry in re.search(r"<title>([^<]*)</title>", dom)[1].split(";")]
+    assert sorted(int(box[0]) for box in boxes) == list(range(1, 27))
+    corners = np.array([[float(v) for v in box[1:]] for box in boxes])
+    low = corners[:, :2] + corners[:, 2:] * (0, 0.2)  # a text's box has room for accents and descenders; digits do not
+    high = corners[:, :2] + corners[:, 2:] * (1, 0.8)
+    meet = ((low[:, None] < high) & (high[:, None] > low)).all(axis=2)
+    assert np.argwhere(meet & ~np.eye(len(boxes), dtype=bool)).tolist() == []
 
 
 def test_the_page_is_drawn(html, tmp_path):
