@@ -101,7 +101,7 @@ class PATE(PlainAnswers):
         counts = self._votes(recipe, data, rows, (asked, seed))
         deviation = vote_noise(self.target_epsilon, self.target_delta, len(asked))
         noisy = counts + generator(seed, "votes").normal(0.0, deviation, counts.shape)
-        labelled = TrainingData(x, noisy.argmax(axis=1), data.n_classes, data.bounds)
+        labelled = TrainingData(x, noisy.argmax(axis=1), data.n_classes, data.bounds, columns=data.columns)
         student = recipe.fit(labelled, np.arange(len(x)), derive(seed, "student"))
         return Trained(student, votes_claim(deviation, self.target_delta, len(labelled.y), self.teachers))
 

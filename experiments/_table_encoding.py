@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..harness.types import Float32, Float64, Floats, Ints
+from ..harness.columns import scaled
+from ..harness.types import Float32, Float64, Ints
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,6 @@ def encoded(cells: NDArray[np.str_], codebook: Codebook) -> Float32:
         else:
             blocks.append(_scaled_as(cells[:, column].astype(np.float64), meaning)[:, None])
     return np.hstack(blocks)
-
-
-def scaled(numbers: Floats, low: float, high: float) -> Float32:
-    """`numbers` with [low, high] moved to [0, 1] and clipped there."""
-    return np.clip((numbers.astype(np.float64) - low) / (high - low), 0, 1).astype(np.float32)
 
 
 def codes(texts: Sequence[str] | NDArray[np.str_], values: Sequence[str]) -> Ints:

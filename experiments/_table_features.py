@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..harness.columns import CategoryColumn, Cell, NumberColumn, RecordColumns, scaled
 from ..harness.errors import UsageError
 from ..harness.types import Bools, ColumnsToFit, Float32, Float64, Ints
-from ._table_encoding import codes, indicators, scaled
+from ._table_encoding import codes, indicators
 from ._table_files import Columns
 
 Missing = Literal["refuse", "drop", "category"]
@@ -46,11 +48,13 @@ class Features:
         x: float32 (n, *shape); columns that are not fitted lie in [0, 1].
         to_fit: columns that each model prepares; None where there are none.
         kept: bool (rows of the file,), which rows stay: all but those dropped for missing cells.
+        columns: the columns that features came from; None for an NPZ file, which has none.
     """
 
     x: Float32
     to_fit: ColumnsToFit | None
     kept: Bools
+    columns: RecordColumns | None = None
 
 
 def features(columns: Columns, schema: Schema, kept: Bools) -> Features:
@@ -67,23 +71,36 @@ def features(columns: Columns, schema: Schema, kept: Bools) -> Features:
     """
     if columns.matrix is not None:
         return _of_matrix(columns, columns.matrix, schema, kept)
-    blocks: list[Float32] = []
-    standardise, encode, width = [], [], 0
+    numbers: dict[str, Float64] = {}
+    texts: dict[str, NDArray[np.str_]] = {}
     for name in schema.features:
         if name in schema.values or name in schema.categorical:
-            texts = columns.texts(name)
-            kept = kept & _present(columns, name, texts == "", schema)
-            block = _categories(columns, name, texts, schema)
-            encode += [] if name in schema.values else [width]
+            texts[name] = columns.texts(name)
+            kept = kept & _present(columns, name, texts[name] == "", schema)
         else:
-            numbers = columns.numbers(name)
-            kept = kept & _present(columns, name, np.isnan(numbers), schema)
-            block = _numeric(numbers, schema.ranges.get(name))[:, None]
-            standardise += [] if name in schema.ranges else [width]
-        blocks.append(block)
-        width += block.shape[1]
-    to_fit = ColumnsToFit(tuple(standardise), tuple(encode)) if standardise or encode else None
-    return Features(np.hstack(blocks)[kept], to_fit, kept)
+            numbers[name] = columns.numbers(name)
+            kept = kept & _present(columns, name, np.isnan(numbers[name]), schema)
+    made: list[NumberColumn | CategoryColumn] = []
+    blocks: list[Float32] = []
+    for name in schema.features:
+        if name in numbers:
+            number = _number_column(columns, name, numbers[name][kept], schema)
+            made.append(number)
+            blocks.append(number.features(numbers[name][kept]))
+        else:
+            category, block = _categories(columns, name, texts[name], schema)
+            made.append(category)
+            blocks.append(block[kept])
+    return Features(np.hstack(blocks), _to_fit(made), kept, RecordColumns(tuple(made)))
+
+
+def _to_fit(made: Sequence[NumberColumn | CategoryColumn]) -> ColumnsToFit | None:
+    """Features of columns without a declared range or values; None where there are none."""
+    starts = np.cumsum([0, *(column.width for column in made)]).tolist()
+    placed = list(zip(made, starts, strict=False))
+    standardise = tuple(at for column, at in placed if isinstance(column, NumberColumn) and column.range is None)
+    encode = tuple(at for column, at in placed if isinstance(column, CategoryColumn) and column.coded)
+    return ColumnsToFit(standardise, encode) if standardise or encode else None
 
 
 def _of_matrix(columns: Columns, matrix: NDArray[np.generic], schema: Schema, kept: Bools) -> Features:
@@ -123,24 +140,55 @@ def _present(columns: Columns, name: str, absent: Bools, schema: Schema) -> Bool
     return np.ones(len(absent), dtype=np.bool_)
 
 
-def _numeric(numbers: Float64, declared: tuple[float, float] | None) -> Float32:
-    numbers = np.nan_to_num(numbers)  # rows with missing cells do not stay
-    return numbers.astype(np.float32) if declared is None else scaled(numbers, *declared)
+def _number_column(columns: Columns, name: str, numbers: Float64, schema: Schema) -> NumberColumn:
+    """A column of numbers, of which `numbers` (n,) are the cells that stay."""
+    declared, whole = schema.ranges.get(name), columns.columns[name].dtype.kind in "biu"
+    if declared is None:
+        return NumberColumn(name, whole=whole)
+    low, high = declared
+    return NumberColumn(name, declared, whole, clipped=bool(((numbers < low) | (numbers > high)).any()))
 
 
-def _categories(columns: Columns, name: str, texts: NDArray[np.str_], schema: Schema) -> Float32:
-    """One-hot over the declared values, (n, values), or codes of all values, (n, 1)."""
+def _categories(columns: Columns, name: str, texts: NDArray[np.str_], schema: Schema) -> tuple[CategoryColumn, Float32]:
+    """A column of categories and its features: one-hot over the declared values, (n, values), or codes of all, (n, 1).
+
+    Args:
+        columns: the table.
+        name: the column.
+        texts: its cells in all rows, (n,).
+        schema: what is declared.
+    """
     as_category = schema.missing == "category"
     texts = np.where(texts == "", UNKNOWN, texts) if as_category else texts
     if name not in schema.values:
         # A code is but a name: each model makes features of those that its own members have.
-        return np.unique(texts, return_inverse=True)[1].reshape(-1, 1).astype(np.float32)
+        found, code = np.unique(texts, return_inverse=True)
+        column = CategoryColumn(name, _cells(columns, name, tuple(found.tolist())), coded=True)
+        return column, code.reshape(-1, 1).astype(np.float32)
     values = schema.values[name]
     if as_category and UNKNOWN not in values:
         values = (*values, UNKNOWN)
     code = codes(texts, values)
     _check_declared(columns, name, texts, code, values)
-    return indicators(code, len(values))
+    return CategoryColumn(name, _cells(columns, name, values)), indicators(code, len(values))
+
+
+def _cells(columns: Columns, name: str, values: tuple[str, ...]) -> tuple[Cell, ...]:
+    """Categories as a reader of the file gets them: numbers and flags where all are, else texts.
+
+    A CSV file has no types: there a category is a number where no text is lost by that, so `1` is, and `01` is none.
+    """
+    if columns.source.suffix.lower() == ".parquet" and columns.columns[name].dtype.kind == "O":
+        return values
+    if set(values) <= {"True", "False"}:
+        return tuple(value == "True" for value in values)
+    kinds: tuple[type[int] | type[float], ...] = (int, float)
+    for kind in kinds:
+        with suppress(ValueError):
+            numbers = tuple(kind(value) for value in values)
+            if tuple(str(number) for number in numbers) == values:
+                return numbers
+    return values
 
 
 def _check_declared(columns: Columns, name: str, texts: NDArray[np.str_], code: Ints, values: tuple[str, ...]) -> None:

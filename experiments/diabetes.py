@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..harness.columns import scaled
 from ..harness.types import Dataset, Float64
-from ._table_encoding import scaled
 from ._table_target import nearest
 
 # Round limits that we declare; the publishers give none. Names are those of the published table.

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from ..harness.checks import one_of, require
 from ..harness.errors import UsageError
-from ..harness.types import Bools, Dataset, Ints
-from ._table_features import UNKNOWN, Missing, Schema, features
-from ._table_files import SUFFIXES, Columns, read
+from ..harness.table_columns import flags, groups, ids, users
+from ..harness.tablefile import SUFFIXES
+from ..harness.types import Bools, Dataset
+from ._table_features import Missing, Schema, features
+from ._table_files import Columns, read
 from ._table_target import LEAST_VALUES, MOST_VALUES, Target, class_target, number_target
-
-_FLAGS = {"1": 1, "true": 1, "yes": 1, "0": 0, "false": 0, "no": 0, "": -1, "-1": -1}
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Table:
             raise UsageError(f"{self.path}: every row has a missing cell: none stays")
         target = self._target(targets, kept)
         if self.record_id is not None:
-            _ids(columns, self.record_id, kept)
+            ids(columns, self.record_id, kept)
         return Dataset(
             name=self.name or self.path.stem,
             x=made.x,
@@ -131,11 +131,12 @@ class Table:
             bounds=(0.0, 1.0),
             public=self.public,
             licence=self.licence,
-            sensitive={name: _groups(columns.texts(name)[kept]) for name in self.sensitive},
-            units=None if self.user_id is None else _units(columns, self.user_id, kept),
-            released_member=None if self.member is None else _flags(columns, self.member, kept),
+            sensitive={name: groups(columns, name, kept) for name in self.sensitive},
+            units=None if self.user_id is None else users(columns, self.user_id, kept),
+            released_member=None if self.member is None else flags(columns, self.member, kept),
             to_fit=made.to_fit,
             grid=target.grid,
+            columns=made.columns,
         )
 
     def _target(self, targets: NDArray[np.str_], kept: Bools) -> Target:
@@ -177,49 +178,3 @@ class Table:
                 f"{int((~present).sum()) - 1} more; fill them in, or set missing to drop"
             )
         return present
-
-
-def _groups(texts: NDArray[np.str_]) -> NDArray[np.str_]:
-    return np.where(texts == "", UNKNOWN, texts).astype(np.str_)
-
-
-def _present(columns: Columns, name: str, kept: Bools) -> NDArray[np.str_]:
-    """Ids of the rows that stay, none of which is missing."""
-    texts = columns.texts(name)
-    absent = kept & (texts == "")
-    if absent.any():
-        raise UsageError(f"{columns.source}: column {name!r}, row {int(absent.argmax()) + 1}: the id is missing")
-    return np.asarray(texts[kept])
-
-
-def _ids(columns: Columns, name: str, kept: Bools) -> None:
-    texts = _present(columns, name, kept)
-    _, first, inverse = np.unique(texts, return_index=True, return_inverse=True)
-    again = first[inverse] != np.arange(len(texts))
-    if again.any():
-        here = int(again.argmax())
-        rows = np.flatnonzero(kept)[[int(first[inverse[here]]), here]] + 1
-        raise UsageError(
-            f"{columns.source}: column {name!r}: the id {str(texts[here])!r} repeats in rows {rows[0]} and {rows[1]}"
-        )
-
-
-def _units(columns: Columns, name: str, kept: Bools) -> Ints:
-    return np.unique(_present(columns, name, kept), return_inverse=True)[1].astype(np.int64).reshape(-1)
-
-
-def _flags(columns: Columns, name: str, kept: Bools) -> NDArray[np.int8]:
-    texts = columns.texts(name)
-    flags = [_FLAGS.get(str(text).lower().removesuffix(".0")) for text in texts]
-    if None in flags:
-        row = flags.index(None)
-        raise UsageError(
-            f"{columns.source}: column {name!r}, row {row + 1}: {str(texts[row])!r}: must be 1, true or yes for a "
-            "member, 0, false or no for a non-member, empty or -1 for a record that was never asked about"
-        )
-    member = np.array(flags, dtype=np.int8)[kept]
-    present = set(member.tolist()) - {-1}
-    if present != {0, 1}:
-        found = f"every flag is {present.pop()}" if present else "every flag is missing"
-        raise UsageError(f"{columns.source}: column {name!r}: {found}; members and non-members are needed")
-    return member

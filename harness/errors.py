@@ -8,6 +8,8 @@
 Exit codes of the command line, strongest first: 2 usage, 4 error, 1 policy violated, 3 inconclusive, 0 pass.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 
@@ -39,3 +41,17 @@ class InfrastructureError(PrivassayError):
 
 class NotApplicable(PrivassayError):
     """A component cannot run here; the message is the reason printed where the result would stand."""
+
+
+@contextmanager
+def located(where: str) -> Iterator[None]:
+    """Put `where` in front of an error's words; its kind, and so the exit code, stays.
+
+    Raises:
+        UsageError: as raised inside.
+        InfrastructureError: as raised inside.
+    """
+    try:
+        yield
+    except (UsageError, InfrastructureError) as error:
+        raise type(error)(f"{where}: {error}") from error

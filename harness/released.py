@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import NotApplicable, UsageError
+from .errors import InfrastructureError, NotApplicable, UsageError, located
 from .events import Observer, StepAdvanced, StepFinished, StepStarted
 from .evidence import Origin
 from .pool import CandidateSpec, Pool, PoolModel, known_records
-from .protocols import Model, Released, ReleasedModel
+from .protocols import Model, Released
+from .recipe_check import recipe_note
 from .store import Store, key_of
 from .training import train_models
 from .types import Access, Dataset, Float32, Float64, Identity, Ints, PrivacyClaim, Split, sha256_of
@@ -56,6 +57,7 @@ class NamedTarget:
 
     Attributes:
         id: its name in the experiment.
+        where: the file and the key under which it stands there; in front of errors about it.
         identity: its component.
         released: what was found.
         spec: candidate; recipe and defence are those of references that this run trains.
@@ -66,6 +68,7 @@ class NamedTarget:
     """
 
     id: str
+    where: str
     identity: Identity
     released: Released
     spec: CandidateSpec
@@ -136,8 +139,15 @@ class ReleasedPool(Pool):
             references=_references_words(recorded.target, self._split),
             queries=recorded.asked + recorded.live.asked,
             kept_answers=recorded.kept,
-            notes=(*released.notes, *_notes(recorded, self._split)),
+            notes=(*released.notes, *_notes(recorded, self._split), *self._recipe_notes()),
         )
+
+    def _recipe_notes(self) -> Iterator[str]:
+        """How often the released model and its references are right, and what that says of their recipe."""
+        wanted = self._dataset.y[self._audited]
+        right = [self.released(k).argmax(axis=1) == wanted for k in range(len(self.keys))]
+        if note := recipe_note(right, self._split.member):
+            yield note
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,7 +251,7 @@ class Recorded:
     @cached_property
     def live(self) -> Live:
         """The model itself, to be asked about other records."""
-        return Live(self.target.released.model, self.dataset, self.answers)
+        return Live(self.target, self.dataset, self.answers)
 
     def load(self) -> Model:
         """The model itself."""
@@ -255,9 +265,9 @@ class Recorded:
 class Live:
     """A released model: records of the data set are answered from what was recorded, others are asked about now."""
 
-    def __init__(self, model: ReleasedModel, dataset: Dataset, answers: Float32) -> None:
-        """Wrap `model`, whose answers on the records of `dataset` are `answers` (records, classes)."""
-        self._model = model
+    def __init__(self, target: NamedTarget, dataset: Dataset, answers: Float32) -> None:
+        """Wrap the model of `target`, whose answers on the records of `dataset` are `answers` (records, classes)."""
+        self._target = target
         self._answers = answers
         self._rows_of = known_records(dataset)
         self.asked = 0
@@ -269,9 +279,19 @@ class Live:
         known = np.array([row is not None for row in rows])
         found[known] = self._answers[[row for row in rows if row is not None]]
         if not known.all():
-            found[~known] = log_probabilities(self._model.predict(x[~known]))
+            found[~known] = log_probabilities(self._answered(x[~known]))
             self.asked += int((~known).sum())
         return found
+
+    def _answered(self, x: Float32) -> Float64:
+        """Answers about other records; what ends the run says which target it was.
+
+        Other errors are an attack's result in the evidence, which names the candidate and no file of this machine.
+        """
+        try:
+            return self._target.released.model.predict(x)
+        except InfrastructureError as error:
+            raise InfrastructureError(f"{self._target.where}: {error}") from error
 
     def class_gradient(self, x: Float32, labels: Ints) -> Float32:  # noqa: ARG002 - refuses every input
         """Refuse: answers have no gradients.
@@ -300,11 +320,12 @@ def log_probabilities(probabilities: Float64) -> Float32:
 
 def _asked(target: NamedTarget, x: Float32) -> Float64:
     """Answers about records of the data set, which the model has to give."""
-    try:
-        return target.released.model.predict(x)
-    except NotApplicable as error:
-        kept = f"answers are kept in batches of {BATCH}, the same command goes on from there"
-        raise UsageError(f"{target.released.source}: {error}; {kept}") from error
+    with located(target.where):
+        try:
+            return target.released.model.predict(x)
+        except NotApplicable as error:
+            kept = f"answers are kept in batches of {BATCH}, the same command goes on from there"
+            raise UsageError(f"{target.released.source}: {error}; {kept}") from error
 
 
 def _key(target: NamedTarget, dataset: Dataset, rows: Ints) -> str:
@@ -316,6 +337,7 @@ def _key(target: NamedTarget, dataset: Dataset, rows: Ints) -> str:
             "target": [target.identity.component, asked, target.identity.code_sha256],
             "source": [target.released.source, target.released.sha256, target.fingerprint],
             "records": sha256_of(dataset.x[rows]),
+            "columns": f"{dataset.columns}",
         },
     )
 

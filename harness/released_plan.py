@@ -10,7 +10,7 @@ import numpy as np
 
 from . import config
 from .builder import Builder
-from .errors import NotApplicable, UsageError
+from .errors import NotApplicable, UsageError, located
 from .pool import CandidateSpec
 from .protocols import RecordedReference, Released, TargetWithData, task_of
 from .released import NamedTarget, fingerprint
@@ -41,7 +41,7 @@ def released_plan(settings: config.ExperimentConfig, build: Builder, trust: Trus
 
     Raises:
         UsageError: anything wrong, in one line.
-        InfrastructureError: a model does not answer.
+        InfrastructureError: a model does not answer; the line names the file and the model.
     """
     sources = {name: build("targets", name, section) for name, section in settings.targets.items()}
     whole = build.dataset(*_loader(settings, sources, build))
@@ -97,11 +97,14 @@ def _loader(settings: config.ExperimentConfig, sources: Sources, build: Builder)
 
 
 def _opened(name: str, source: Any, dataset: Dataset, trust: Trust, build: Builder) -> Released:
-    try:
+    with located(_where(name, build)):
         released: Released = source.open(dataset, trust)
-    except UsageError as error:
-        raise UsageError(f"{build.source}: targets.{name}: {error}") from error
     return released
+
+
+def _where(name: str, build: Builder) -> str:
+    """Where a released model is named, for errors."""
+    return f"{build.source}: targets.{name}"
 
 
 def _named(
@@ -112,12 +115,15 @@ def _named(
 ) -> NamedTarget:
     """The target with a digest of some of its answers; `about`: references, settings, all records, the file."""
     spec, settings, dataset, build = about
+    where = _where(name, build)
     try:
-        seen = fingerprint(released, dataset)
-    except (UsageError, NotApplicable) as error:
-        raise UsageError(f"{build.source}: targets.{name}: {error}") from error
+        with located(where):
+            seen = fingerprint(released, dataset)
+    except NotApplicable as error:
+        raise UsageError(f"{where}: {error}") from error
     return NamedTarget(
         id=name,
+        where=where,
         identity=identity,
         released=released,
         spec=replace(spec, model=name),

@@ -15,7 +15,7 @@ from .errors import NotApplicable
 from .events import Observer, StepAdvanced, StepFinished, StepStarted
 from .pool import CandidateSpec, Pool
 from .preparation import Prepared, fit
-from .protocols import Defense, Model, Trained
+from .protocols import Defense, Model, Recipe, Trained
 from .provenance import training_packages
 from .seeds import derive
 from .store import Store, key_of
@@ -175,16 +175,28 @@ def _train(
     dataset, split = data
     rows = [split.rows(k) for k in models]
     training = TrainingData(
-        dataset.x, dataset.y, dataset.n_classes, dataset.bounds, split.auxiliary, dataset.units, dataset.grid
+        x=dataset.x,
+        y=dataset.y,
+        n_classes=dataset.n_classes,
+        bounds=dataset.bounds,
+        public=split.auxiliary,
+        units=dataset.units,
+        grid=dataset.grid,
+        columns=dataset.columns,
     )
-    if dataset.to_fit is None:
+    if dataset.to_fit is None or _prepares(spec.recipe):
         yield from spec.defense.train(spec.recipe, training, rows, seeds) if models else ()
         return
     for own, seed in zip(rows, seeds, strict=True):
         prepared = fit(dataset.to_fit, dataset.x, own, dataset.bounds)
-        fitted = replace(training, x=prepared.apply(dataset.x), bounds=prepared.bounds)
+        fitted = replace(training, x=prepared.apply(dataset.x), bounds=prepared.bounds, columns=None)
         for trained in spec.defense.train(spec.recipe, fitted, [own], [seed]):
             yield Trained(PreparedModel(trained.model, prepared), trained.mechanism)
+
+
+def _prepares(recipe: Recipe) -> bool:
+    """Whether a recipe takes the cells of the user's file and prepares them itself, on the members that it is given."""
+    return bool(getattr(recipe, "prepares_records", False))
 
 
 def _key(spec: CandidateSpec, data: tuple[Dataset, Split], model: int, seed: int) -> str:

@@ -12,6 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .columns import RecordColumns
+
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Floats = NDArray[np.floating[Any]]
@@ -85,6 +87,7 @@ class Dataset:
         to_fit: columns that every model prepares by its own members; None where x is used as it is.
         grid: float64 (n_classes,), ascending: the numbers that classes stand for, where the target is a number that was
             rounded to them; None where classes have no order.
+        columns: the columns of the user's file that features came from; None where records are no rows of such a file.
     """
 
     name: str
@@ -99,6 +102,7 @@ class Dataset:
     released_member: NDArray[np.int8] | None = None
     to_fit: ColumnsToFit | None = None
     grid: Float64 | None = None
+    columns: RecordColumns | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -110,12 +114,12 @@ class Dataset:
 
     @cached_property
     def sha256(self) -> str:
-        """Digest of everything that results depend on: records, labels, classes, bounds, users, columns to fit."""
+        """Digest of everything that results depend on: records, labels, classes, bounds, users, columns."""
         arrays: list[NDArray[Any]] = [self.x, self.y, np.array([self.n_classes, *self.bounds], dtype=np.float64)]
         arrays += [] if self.units is None else [np.array(["units"]), self.units]
         arrays += [] if self.released_member is None else [np.array(["released_member"]), self.released_member]
         arrays += [] if self.grid is None else [np.array(["grid"]), self.grid]
-        arrays += [] if self.to_fit is None else [np.array([f"{self.to_fit}"])]
+        arrays += [np.array([f"{of}"]) for of in (self.to_fit, self.columns) if of is not None]
         return sha256_of(*arrays)
 
 
@@ -170,6 +174,8 @@ class TrainingData:
             shall not read.
         units: int64 (n,), who each record is about; None where each record stands for itself.
         grid: float64 (n_classes,), the numbers that classes stand for in regression; None for classification.
+        columns: the columns of the user's file that features came from; None where these records have none, or are
+            prepared.
     """
 
     x: Float32
@@ -179,6 +185,7 @@ class TrainingData:
     public: Ints = field(default_factory=lambda: np.arange(0))
     units: Ints | None = None
     grid: Float64 | None = None
+    columns: RecordColumns | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, Literal, NoReturn
 
 import numpy as np
 
+from ..harness.checks import one_of
 from ..harness.errors import NotApplicable, UsageError
 from ..harness.types import Float32, Float64, Ints, TrainingData
 from ..harness.user_code import UserFunction
 from ._user import called, one_line
+from .released._frames import all_cells
+
+Given = Callable[[Float32], Any]
+"""Makes what a user's function gets of records (n, *shape)."""
 
 _NOTE = "models of a user's training function are not kept; their answers are"
 _FILE = "NOTE.txt"
@@ -27,29 +32,46 @@ class PythonTraining:
     The model cannot be saved without pickle, so it lives as long as the run; what a run keeps are its answers.
 
     Attributes:
-        train: `train(x, y, n_classes, seed)` gets float32 records (n, *shape) and int64 labels (n,), its own copies,
-            and returns a callable from float32 records (m, *shape) to probabilities (m, n_classes), or an object with
-            `predict_proba` that does the same. All its randomness has to come from `seed`.
+        train: `train(x, y, n_classes, seed)` gets records and int64 labels (n,), its own copies, and returns a callable
+            from records to probabilities (m, n_classes), or an object with `predict_proba` that does the same. All its
+            randomness has to come from `seed`.
+        records: what records are: `array`, float32 (n, *shape), or `frame`, a pandas data frame with the cells of the
+            file in the columns that are features; of a CSV or Parquet table only. Then nothing is prepared here: means
+            and categories of the members are the function's to find.
     """
 
     train: UserFunction
+    records: Literal["array", "frame"] = "array"
 
     framework: ClassVar[str] = "python"
+
+    def __post_init__(self) -> None:
+        one_of(("array", "frame"), records=self.records)
+
+    @property
+    def prepares_records(self) -> bool:
+        """Whether records reach it as the data set has them, not prepared by its members."""
+        return self.records == "frame"
 
     def fit(self, data: TrainingData, rows: Ints, seed: int) -> FunctionModel:
         """Train on `rows` of `data`.
 
         Raises:
-            UsageError: the function fails, or returns nothing that can be asked.
+            UsageError: the function fails, or returns nothing that can be asked; records that are no rows of a table.
         """
-        returned = called(self.train, data.x[rows], data.y[rows], data.n_classes, seed)
+        given: Given = np.array if self.records == "array" else all_cells(data.columns, self.train.name)
+        try:
+            own = given(data.x[rows])
+        except NotApplicable as error:
+            raise UsageError(f"{self.train.name}: records: frame: {error}") from error
+        returned = called(self.train, own, data.y[rows], data.n_classes, seed)
         predict = getattr(returned, "predict_proba", returned)
         if not callable(predict):
             raise UsageError(
                 f"{self.train.name}: returned a {type(returned).__name__}, must return a function from records to "
                 "probabilities or an object with predict_proba"
             )
-        return FunctionModel(predict, self.train, data.n_classes)
+        return FunctionModel(predict, given, self.train, data.n_classes)
 
     def load(self, folder: Path, shape: tuple[int, ...], n_classes: int) -> ForgottenModel:  # noqa: ARG002
         """Return a model that says why it cannot be asked again.
@@ -65,9 +87,10 @@ class PythonTraining:
 class FunctionModel:
     """A trained classifier, known only by its probabilities."""
 
-    def __init__(self, predict: Callable[[Float32], Any], train: UserFunction, n_classes: int) -> None:
-        """Wrap `predict`, which `train` returned."""
+    def __init__(self, predict: Callable[[Any], Any], given: Given, train: UserFunction, n_classes: int) -> None:
+        """Wrap `predict`, which `train` returned and which takes what `given` makes of records."""
         self._predict = predict
+        self._given = given
         self._train = train
         self._n_classes = n_classes
 
@@ -76,9 +99,11 @@ class FunctionModel:
 
         Raises:
             UsageError: the user's code fails, or gives no probabilities.
+            NotApplicable: a record stands for no row of the table that `frame` would show.
         """
+        records = self._given(x)
         try:
-            answers = self._predict(np.array(x))
+            answers = self._predict(records)
         except Exception as error:  # whatever the user's code does
             raise UsageError(f"{self._train.name}: its model fails: {one_line(error, self._train)}") from error
         probabilities = checked_probabilities(answers, self._train.name, len(x), self._n_classes)

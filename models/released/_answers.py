@@ -123,7 +123,7 @@ class Reading:
             raise UsageError(f"{self.source}: asked about {records} records, answers for {found}")
         finite = np.isfinite(table).reshape(records, -1).all(axis=1)
         if not finite.all():
-            raise UsageError(f"{self.source}: the answer for record {int(finite.argmin())} holds NaN or infinity")
+            raise UsageError(f"{self.source}: the answer for record {int(finite.argmin()) + 1} holds NaN or infinity")
         return table
 
     def _one_hot(self, table: Float64) -> Float64:
@@ -134,7 +134,7 @@ class Reading:
         if wrong.any():
             bad = int(wrong.argmax())
             raise UsageError(
-                f"{self.source}: label {labels[bad]:g} for record {bad}: must be one of 0..{self.n_classes - 1}"
+                f"{self.source}: label {labels[bad]:g} for record {bad + 1}: must be one of 0..{self.n_classes - 1}"
             )
         return np.asarray(np.eye(self.n_classes)[labels.astype(np.int64)])
 
@@ -161,13 +161,13 @@ class Reading:
         if outside(table).any():
             record, column = (int(i) for i in np.argwhere(outside(table))[0])
             raise UsageError(
-                f"{self.source}: {table[record, column]:g} for record {record} is no probability, which looks like "
+                f"{self.source}: {table[record, column]:g} for record {record + 1} is no probability, which looks like "
                 "logits; say `answers: logits`"
             )
         if off_one(table).any():
             bad = int(off_one(table).argmax())
             raise UsageError(
-                f"{self.source}: the probabilities of record {bad} sum to {table[bad].sum():.6g}, must sum to 1 "
+                f"{self.source}: the probabilities of record {bad + 1} sum to {table[bad].sum():.6g}, must sum to 1 "
                 f"within {TOLERANCE}"
             )
         return np.asarray(table / table.sum(axis=1, keepdims=True))

@@ -11,8 +11,9 @@ import yaml
 
 from ...harness.errors import UsageError
 from ...harness.trust import Trust
-from ...harness.types import Dataset, Float32
+from ...harness.types import Dataset
 from ._answers import AnswerForm, Ask, told
+from ._frames import by_columns
 
 _DESCRIPTION = "MLmodel"
 _TEXTS = frozenset(
@@ -82,16 +83,16 @@ def read_here(folder: Path, form: AnswerForm, dataset: Dataset, trust: Trust) ->
 
 
 def by_estimator(estimator: Any, form: AnswerForm, dataset: Dataset, source: str) -> Ask:
-    """How a fitted estimator is asked: for probabilities, or for labels where it has none or they are wanted."""
+    """How a fitted estimator is asked: for probabilities, or for labels where it has none or they are wanted.
+
+    Raises:
+        UsageError: its classes or its columns are not those of the data.
+    """
+    from ._sklearn_files import names_of, probabilities_of
+
     if form != "labels" and hasattr(estimator, "predict_proba"):
-        from ._sklearn_files import probabilities_of
-
-        return probabilities_of(estimator, dataset.n_classes, source)
-
-    def labels(x: Float32) -> Any:
-        return estimator.predict(x.reshape(len(x), -1))
-
-    return labels
+        return probabilities_of(estimator, dataset, source)
+    return by_columns(estimator.predict, names_of(estimator), dataset, source)
 
 
 def _skops_file(folder: Path, flavors: Mapping[str, Any]) -> Path | None:

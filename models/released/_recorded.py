@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +12,16 @@ from numpy.typing import NDArray
 
 from ...harness.errors import UsageError
 from ...harness.protocols import RecordedReference
-from ...harness.types import Ints
+from ...harness.table_columns import flags, ids, users
+from ...harness.tablefile import SUFFIXES, TableFile, read
+from ...harness.types import Float64, Ints
 from ._answers import Reading
-from ._table import SUFFIXES, Table, read_table
 
 if TYPE_CHECKING:
     from .predictions import Predictions
 
-_FLAGS = {"1": 1, "1.0": 1, "true": 1, "0": 0, "0.0": 0, "false": 0, "": -1, "-1": -1, "-1.0": -1}
+INSIDE = ("references", "reference_member")
+"""Arrays of an NPZ file with the answers of reference models and what those were trained on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +38,7 @@ class Recorded:
         ids: identifiers (n,); None where no column names them.
     """
 
-    table: Table
+    table: TableFile
     y: Ints
     n_classes: int
     member: NDArray[np.int8]
@@ -45,18 +48,28 @@ class Recorded:
 
 
 def read_recorded(source: Predictions, path: Path) -> Recorded:
-    """Read the target's file.
+    """Read a file of the target or of a reference model.
 
     Raises:
         UsageError: it cannot be read, has no such column, columns of different lengths, labels out of range, a
-            membership flag that is missing or constant, a user that is missing, or ids that repeat.
+            membership flag that is none or constant, a user that is missing, or ids that repeat.
     """
-    recorded = _read(source, path)
-    flags = set(recorded.member.tolist()) - {-1}
-    if flags != {0, 1}:
-        found = f"is {flags.pop()} for every record" if flags else "is empty for every record"
-        raise UsageError(f"{path}: {source.member} {found}; members and non-members are needed")
-    return recorded
+    table = _table(source, path)
+    y, raw = _labels(table, source.label, source.classes), _outputs(source, table)
+    n_classes = _classes(source, y, raw)
+    if y.max() >= n_classes:
+        bad = int((y >= n_classes).argmax())
+        raise UsageError(f"{table.at(source.label, bad)}: {y[bad]}: must be one of 0..{n_classes - 1}")
+    every = np.ones(len(y), dtype=np.bool_)
+    return Recorded(
+        table=table,
+        y=y,
+        n_classes=n_classes,
+        member=flags(table, source.member, every),
+        raw=raw,
+        units=None if source.user_id is None else users(table, source.user_id, every),
+        ids=None if source.record_id is None else ids(table, source.record_id, every).tolist(),
+    )
 
 
 def read_references(source: Predictions, target: Recorded, folder: Path) -> tuple[RecordedReference, ...]:
@@ -68,29 +81,25 @@ def read_references(source: Predictions, target: Recorded, folder: Path) -> tupl
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")
-    paths = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise UsageError(f"{folder}: holds no file that ends in {', '.join(SUFFIXES)}")
     return tuple(_reference(source, target, path) for path in paths)
 
 
 def _reference(source: Predictions, target: Recorded, path: Path) -> RecordedReference:
-    found = _read(source, path)
+    found = read_recorded(source, path)
     order = _order(target, found)
     if (found.member < 0).any():
-        raise UsageError(f"{path}: {source.member} of record {int(found.member.argmin())} is empty: must be 1 or 0")
-    if found.member.min() == found.member.max():
-        raise UsageError(
-            f"{path}: {source.member} is {found.member[0]} for every record: must tell the records that this reference "
-            "model trained on from the others"
-        )
+        row = int(found.member.argmin())
+        raise UsageError(f"{found.table.at(source.member, row)}: says nothing; a reference model's must be 1 or 0")
     reading = Reading(source.answers, target.n_classes, str(path))
     return RecordedReference(path.stem, reading.all_at_once(found.raw, len(order))[order], found.member[order] == 1)
 
 
 def _order(target: Recorded, found: Recorded) -> Ints:
     """Rows of a reference file in the order of the target's: int64 (n,)."""
-    path, expected = found.table.path, target.table.path.name
+    path, expected = found.table.source, target.table.source.name
     if len(found.y) != len(target.y):
         raise UsageError(f"{path}: holds {len(found.y)} records, {expected} holds {len(target.y)}")
     order = np.arange(len(target.y))
@@ -102,38 +111,46 @@ def _order(target: Recorded, found: Recorded) -> Ints:
         order = np.array([place[name] for name in target.ids], dtype=np.int64)
     if not np.array_equal(found.y[order], target.y):
         bad = int((found.y[order] != target.y).argmax())
-        raise UsageError(f"{path}: holds other rows than {expected}: their labels differ at record {bad}")
+        raise UsageError(f"{path}: holds other rows than {expected}: their labels differ at its row {bad + 1}")
     return order
 
 
-def _read(source: Predictions, path: Path) -> Recorded:
-    named = (source.user_id, source.record_id, *source.sensitive)
-    texts = [source.member, *(name for name in named if name), *([source.label] if source.classes else [])]
-    table = read_table(path, texts)
-    y = table.labels(source.label, source.classes)
-    raw = _outputs(source, table)
-    n_classes = _classes(source, y, raw)
-    if y.max() >= n_classes:
-        bad = int((y >= n_classes).argmax())
-        raise UsageError(f"{path}: {source.label} of record {bad} is {y[bad]}: must be one of 0..{n_classes - 1}")
-    lengths = {name: len(table.column(name)) for name in (source.label, source.member, *filter(None, named))}
-    if set(lengths.values()) != {len(raw)}:
-        raise UsageError(f"{path}: answers for {len(raw)} records, but {lengths}")
-    return Recorded(table, y, n_classes, _member(source, table), raw, _units(source, table), _ids(source, table))
-
-
-def _outputs(source: Predictions, table: Table) -> NDArray[Any]:
-    """The answers as they stand in the file."""
-    arrays = table.path.suffix == ".npz"
-    if source.answers == "labels":
-        return table.labels("labels" if arrays else source.outputs, source.classes)
-    if arrays:
-        return table.column(source.answers)
+def _table(source: Predictions, path: Path) -> TableFile:
+    """The file, checked for every column that `source` names and, of an NPZ file, for the answers."""
+    single = {field: getattr(source, field) for field in ("label", "member", "user_id", "record_id")}
+    named = [(name, field) for field, name in single.items() if name is not None]
+    named += [(name, "sensitive") for name in source.sensitive]
+    text = {name for name, field in named if field != "label"}
     if source.classes is not None:
-        return table.numbers([f"{source.outputs}{name}" for name in source.classes])
-    rests = [name.removeprefix(source.outputs) for name in table.columns if name.startswith(source.outputs)]
+        text |= {source.label, source.outputs}
+    table = read(path, text, (source.label, source.answers, *INSIDE))
+    for name, field in named:
+        table.require(name, field)
+    if table.archive:
+        table.require(source.answers, "answers")
+        table.same_rows([source.answers, *(name for name, _ in named)])
+    return table
+
+
+def _outputs(source: Predictions, table: TableFile) -> NDArray[Any]:
+    """The answers as they stand in the file."""
+    if source.answers == "labels":
+        name = "labels" if table.archive else source.outputs
+        table.require(name, "outputs")
+        return _labels(table, name, source.classes)
+    if table.archive:
+        return table.columns[source.answers]
+    rests = source.classes or _numbered(source, table)
+    for rest in rests:
+        table.require(f"{source.outputs}{rest}", "outputs")
+    return np.column_stack([_numbers(table, f"{source.outputs}{rest}") for rest in rests])
+
+
+def _numbered(source: Predictions, table: TableFile) -> list[str]:
+    """0, 1, ... up to the largest number that a column of answers has in its name, or the first that has none."""
+    rests = [name.removeprefix(source.outputs) for name in table.names if name.startswith(source.outputs)]
     last = max((int(rest) for rest in rests if rest.isdecimal()), default=1)
-    return table.numbers([f"{source.outputs}{i}" for i in range(last + 1)])
+    return [f"{i}" for i in range(min(last, max(len(rests), 1)) + 1)]
 
 
 def _classes(source: Predictions, y: Ints, raw: NDArray[Any]) -> int:
@@ -145,29 +162,25 @@ def _classes(source: Predictions, y: Ints, raw: NDArray[Any]) -> int:
     return raw.shape[1] if raw.ndim == 2 else 2
 
 
-def _member(source: Predictions, table: Table) -> NDArray[np.int8]:
-    flags = [text.lower() for text in table.texts(source.member)]
-    for i, flag in enumerate(flags):
-        if flag not in _FLAGS:
-            raise UsageError(f"{table.path}: {source.member} of record {i} is {flag!r}: must be 1, 0 or empty")
-    return np.array([_FLAGS[flag] for flag in flags], dtype=np.int8)
+def _labels(table: TableFile, name: str, classes: Sequence[str] | None) -> Ints:
+    """Labels int64 (n,): places in `classes`, or, where these are None, whole numbers from 0."""
+    if classes is None:
+        numbers = _numbers(table, name)
+        wrong = (numbers < 0) | (numbers % 1 != 0)
+        if wrong.any():
+            bad = int(wrong.argmax())
+            raise UsageError(f"{table.at(name, bad)}: {numbers[bad]:g}: must be a whole number >= 0")
+        return numbers.astype(np.int64)
+    texts, code = table.texts(name).tolist(), {text: i for i, text in enumerate(classes)}
+    for row, text in enumerate(texts):
+        if text not in code:
+            raise UsageError(f"{table.at(name, row)}: {text!r}: must be one of {', '.join(classes)}")
+    return np.array([code[text] for text in texts], dtype=np.int64)
 
 
-def _units(source: Predictions, table: Table) -> Ints | None:
-    if source.user_id is None:
-        return None
-    users = table.texts(source.user_id)
-    if "" in users:
-        raise UsageError(f"{table.path}: {source.user_id} of record {users.index('')} is empty")
-    return np.unique(users, return_inverse=True)[1].astype(np.int64)
-
-
-def _ids(source: Predictions, table: Table) -> list[str] | None:
-    if source.record_id is None:
-        return None
-    ids = table.texts(source.record_id)
-    first: dict[str, int] = {}
-    for i, name in enumerate(ids):
-        if first.setdefault(name, i) != i:
-            raise UsageError(f"{table.path}: {source.record_id} {name!r} is that of records {first[name]} and {i}")
-    return ids
+def _numbers(table: TableFile, name: str) -> Float64:
+    """A column of finite numbers, none of which is missing: float64 (n,)."""
+    numbers = table.numbers(name)
+    if np.isnan(numbers).any():
+        raise UsageError(f"{table.at(name, int(np.isnan(numbers).argmax()))}: the number is missing")
+    return numbers

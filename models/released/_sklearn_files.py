@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import numpy as np
 
 from ...harness.errors import UsageError
 from ...harness.trust import Trust
-from ...harness.types import Float32, Float64
+from ...harness.types import Dataset, Float64
 from ._answers import Ask, told
+from ._frames import by_columns
 
 
 def skops_estimator(path: Path, trust: Trust) -> Any:
@@ -47,28 +49,33 @@ def pickled_estimator(path: Path, trust: Trust) -> Any:
         raise UsageError(f"{path}: cannot be read ({told(error)})") from error
 
 
-def probabilities_of(estimator: Any, n_classes: int, source: str) -> Ask:
-    """How a fitted estimator is asked: records are flattened; a class that it never saw has probability 0.
+def probabilities_of(estimator: Any, dataset: Dataset, source: str) -> Ask:
+    """How a fitted estimator is asked: by its columns where it knows their names; classes it never saw are improbable.
 
     Args:
         estimator: has `predict_proba` and `classes_`.
-        n_classes: classes of the data.
+        dataset: the records.
         source: where it is, for errors.
 
     Raises:
-        UsageError: it has no probabilities, or its classes are not labels of the data.
+        UsageError: it has no probabilities, its classes are not labels of the data, or its columns not theirs.
     """
     if not hasattr(estimator, "predict_proba"):
         raise UsageError(f"{source}: {type(estimator).__name__} has no predict_proba")
-    classes = np.asarray(estimator.classes_)
+    classes, n_classes = np.asarray(estimator.classes_), dataset.n_classes
     if classes.dtype.kind not in "iufb" or not np.isin(classes, np.arange(n_classes)).all():
         shown = ", ".join(f"{name}" for name in classes[:5].tolist())
         more = ", ..." if len(classes) > 5 else ""
         raise UsageError(f"{source}: its classes are {shown}{more}, those of the data are 0..{n_classes - 1}")
 
-    def ask(x: Float32) -> Float64:
-        answers = np.zeros((len(x), n_classes))
-        answers[:, classes.astype(np.int64)] = estimator.predict_proba(x.reshape(len(x), -1))
+    def ask(table: Any) -> Float64:
+        answers = np.zeros((len(table), n_classes))
+        answers[:, classes.astype(np.int64)] = estimator.predict_proba(table)
         return answers
 
-    return ask
+    return by_columns(ask, names_of(estimator), dataset, source)
+
+
+def names_of(estimator: Any) -> Sequence[str] | None:
+    """Names of the columns that an estimator was fitted on; None where it was fitted on an array."""
+    return getattr(estimator, "feature_names_in_", None)

@@ -14,7 +14,8 @@ from ...harness.errors import NotApplicable, UsageError
 from ...harness.protocols import Released
 from ...harness.trust import Trust
 from ...harness.types import Answers, Dataset, Float32, Float64
-from ._answers import FORMS, AnswerForm, AskedModel, Reading, look_at
+from ._answers import FORMS, AnswerForm, Ask, AskedModel, Reading, look_at
+from ._frames import Framed, frames_for, notes_of
 
 
 @dataclass(frozen=True)
@@ -23,18 +24,23 @@ class Endpoint:
 
     It is sent `{"inputs": [...]}` or `{"dataframe_split": {"columns": [...], "data": [...]}}`.
 
-    A request that fails by a lost connection, a time-out or status 429, 500, 502, 503 or 504 is repeated, after a
-    pause that doubles or that the server names (Retry-After, at most a minute). Redirects are not followed.
+    A request that fails by a lost connection or a time-out before the body of its answer begins, or by status 429, 500,
+    502, 503 or 504, is repeated, after a pause that doubles or that the server names (Retry-After, at most a minute).
+    An answer that breaks off, is not whole in time or is longer than 256 MiB is not: the same command goes on from
+    there. Redirects are not followed.
     Certificates of https are checked, always.
 
     Attributes:
         url: the whole address that is posted to, e.g. `https://host/invocations`. It stands in the evidence, so it may
             hold no user or password, and no key: keys belong into `token_variable`.
-        format: how records are sent: `inputs` (nested lists) or `dataframe_split` (flattened, with `columns`).
-        columns: names of the columns in `dataframe_split`; empty: their numbers from 0.
+        format: how records are sent: `inputs` (nested lists of features) or `dataframe_split` (a table with `columns`).
+        columns: names of the columns in `dataframe_split`. Those of the data get the cells of the file, texts
+            included; as many names as records have features get these. Empty: all columns of the data, or where these
+            have none, features by their numbers from 0.
         answers: what the numbers are: `probabilities`, `logits` or `labels`.
         batch_size: most records in one request, at least 1.
-        timeout: seconds until the connection stands, and seconds of silence while an answer is awaited; > 0.
+        timeout: most seconds until the connection stands, until a request is sent, and from then to the last byte of
+            its answer; > 0. Bytes that trickle in do not prolong it.
         retries: how often a request is repeated, at least 0.
         requests_per_second: most requests in a second, repeated ones not counted; None: as fast as it answers.
         query_budget: most records that may be asked about in one run of the command, the two of `open` included;
@@ -74,21 +80,19 @@ class Endpoint:
         """Ask the endpoint about two records, or more where these leave its form open (`look_at`); all count.
 
         Raises:
-            UsageError: the token or the file of certificates is missing, the endpoint refuses (4xx), its certificate
-                cannot be checked, or its answers are none for these data.
+            UsageError: the token or the file of certificates is missing, its columns are not those of the data, the
+                endpoint refuses (4xx), its certificate cannot be checked, or its answers are none for these data.
             InfrastructureError: it does not answer, or only with errors of its own (5xx).
         """
         from ._server import Server
 
-        width = len(self.columns)
-        if width and width != dataset.x[0].size:
-            raise UsageError(f"{self.source}: {width} columns are named, the records have {dataset.x[0].size}")
         if self.ca_file is not None and not self.ca_file.is_file():
             raise UsageError(f"{self.ca_file}: no such file")
         reading = Reading(self.answers, dataset.n_classes, self.source)
-        asked = AskedModel(Server(self, self._token()), reading, self.batch_size)
+        ask = self._asking(Server(self, self._token()), dataset)
+        asked = AskedModel(ask, reading, self.batch_size)
         model = EndpointModel(asked, self.query_budget, look_at(asked, dataset, self.query_budget))
-        notes = ("an endpoint may change between two requests: no digest of the model is known",)
+        notes = ("an endpoint may change between two requests: no digest of the model is known", *notes_of(ask))
         return Released(model, self.source, "", training_records=self.training_records, notes=notes)
 
     @property
@@ -106,12 +110,19 @@ class Endpoint:
         except ValueError:
             return False
 
-    def payload(self, x: Float32) -> dict[str, Any]:
-        """The request for records (n, *shape)."""
+    def payload(self, records: Any) -> dict[str, Any]:
+        """The request for records: an array (n, *shape) for `inputs`, a data frame for `dataframe_split`."""
         if self.format == "inputs":
-            return {"inputs": x.tolist()}
-        rows = x.reshape(len(x), -1)
-        return {"dataframe_split": {"columns": list(self.columns or range(rows.shape[1])), "data": rows.tolist()}}
+            return {"inputs": records.tolist()}
+        columns = [records[name].tolist() for name in records.columns]
+        rows = [list(row) for row in zip(*columns, strict=True)]
+        return {"dataframe_split": {"columns": list(records.columns), "data": rows}}
+
+    def _asking(self, server: Ask, dataset: Dataset) -> Ask:
+        if self.format == "inputs":
+            return server
+        own = dataset.columns.names if dataset.columns is not None else range(dataset.x[0].size)
+        return Framed(server, frames_for(self.columns or own, dataset, self.source))
 
     def _check_address(self) -> None:
         parts = _split(self.url)

@@ -14,6 +14,7 @@ from ...harness.trust import Trust
 from ...harness.types import Dataset
 from ...harness.user_code import UserFunction
 from ._answers import Ask, AskedModel, Reading, look_at
+from ._frames import notes_of
 
 TORCH = (".safetensors", ".pt", ".pth")
 PICKLES = (".joblib", ".pkl", ".pickle")
@@ -27,6 +28,8 @@ class File:
     Formats that hold no code come first: `.safetensors`, `.pt` and `.pth` with tensors only, `.keras` with Keras's own
     layers, `.skops` with types that skops lists as safe, `.onnx`. Everything else of them, and `.joblib`, `.pkl` and
     `.pickle`, can run code when it is read and needs `--trust`.
+
+    An estimator that was fitted on named columns is asked with the cells of the file in these columns, texts included.
 
     Attributes:
         path: the file.
@@ -61,9 +64,10 @@ class File:
         if not self.path.is_file():
             raise UsageError(f"{self.path}: no such file")
         reading = Reading(self.answers, dataset.n_classes, self.path.name)
-        model = AskedModel(self._ask(dataset, trust), reading, self.batch_size)
+        ask = self._ask(dataset, trust)
+        model = AskedModel(ask, reading, self.batch_size)
         look_at(model, dataset)
-        return Released(model, self.path.name, self._sha256(), training_records=self.training_records)
+        return Released(model, self.path.name, self._sha256(), (), self.training_records, notes_of(ask))
 
     def _ask(self, dataset: Dataset, trust: Trust) -> Ask:
         suffix = self.path.suffix
@@ -82,7 +86,7 @@ class File:
         from ._sklearn_files import pickled_estimator, probabilities_of, skops_estimator
 
         read = skops_estimator if suffix == ".skops" else pickled_estimator
-        return probabilities_of(read(self.path, trust), dataset.n_classes, self.path.name)
+        return probabilities_of(read(self.path, trust), dataset, self.path.name)
 
     def _sha256(self) -> str:
         """Digest of the file; with an architecture from the user's code, of both digests."""

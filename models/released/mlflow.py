@@ -20,8 +20,9 @@ from ...harness.checks import one_of, positive, require
 from ...harness.errors import InfrastructureError, UsageError
 from ...harness.protocols import Released
 from ...harness.trust import Trust
-from ...harness.types import Dataset, Float32
+from ...harness.types import Dataset
 from ._answers import FORMS, AnswerForm, Ask, AskedModel, Reading, look_at, told
+from ._frames import Framed, frames_for, notes_of
 from ._mlflow_folder import by_estimator, flavors_of, read_here, require_all, sha256_of_folder
 
 _REFUSED = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "BAD_REQUEST", "NOT_FOUND", "PERMISSION_DENIED")
@@ -36,6 +37,9 @@ class MLflow:
     Keras models in `.keras` files and ONNX graphs, on the conditions of `File`. (MLflow itself takes the types that a
     skops file may build from the model's own description, so that file could run code.) For everything else trust is
     asked for every file of the model: pickles, code, weights, and the description that says which loader is called.
+
+    A model with a signature of columns, or an estimator that was fitted on named ones, is asked with the cells of the
+    file in these columns, texts included.
 
     Attributes:
         model: `models:/NAME@ALIAS`, `models:/NAME/VERSION`, `models:/MODEL_ID` or `runs:/RUN/PATH`.
@@ -74,7 +78,7 @@ class MLflow:
         first = self._first(ask, dataset)
         labels_only = self.answers != "labels" and first.dtype.kind in "iub" and first.shape in ((2,), (2, 1))
         reading = Reading("labels" if labels_only else self.answers, dataset.n_classes, self.model)
-        notes = (f"{self.model} gives labels only",) if labels_only else ()
+        notes = ((f"{self.model} gives labels only",) if labels_only else ()) + notes_of(ask)
         model = AskedModel(ask, reading, self.batch_size)
         look_at(model, dataset)
         return Released(model, self.model, sha256_of_folder(folder), (), self.training_records, notes)
@@ -153,31 +157,35 @@ def _loaded(folder: Path, form: AnswerForm, dataset: Dataset) -> Ask:
         return by_module(mlflow.pytorch.load_model(where, map_location="cpu").eval())
     import mlflow.pyfunc
 
-    return _by_pyfunc(mlflow.pyfunc.load_model(where))
+    return _by_pyfunc(mlflow.pyfunc.load_model(where), dataset, where)
 
 
-def _by_pyfunc(model: Any) -> Ask:
-    """How a model of any flavour is asked: by records, or by named columns where its signature has names."""
+def _by_pyfunc(model: Any, dataset: Dataset, source: str) -> Ask:
+    """How a model of any flavour is asked: by records, or by columns where its signature has them.
+
+    Raises:
+        UsageError: its columns are not those of the data.
+    """
     schema = model.metadata.get_input_schema()
     if schema is None or schema.is_tensor_spec():
         return model.predict  # type: ignore[no-any-return]
+    kinds = dict(zip(schema.input_names(), schema.numpy_types(), strict=True))
 
-    def ask(x: Float32) -> Any:
+    def ask(frame: Any) -> Any:
         import pandas as pd  # type: ignore[import-untyped]
 
-        flat = x.reshape(len(x), -1)
-        names = schema.input_names() or list(range(flat.shape[1]))
-        if len(names) != flat.shape[1]:
-            raise UsageError(f"takes {len(names)} columns, the records have {flat.shape[1]}")
-        kinds = schema.numpy_types()
-        return model.predict(
-            pd.DataFrame({n: _as(flat[:, i], k) for i, (n, k) in enumerate(zip(names, kinds, strict=True))})
-        )
+        return model.predict(pd.DataFrame({name: _as(frame[name].to_numpy(), kind) for name, kind in kinds.items()}))
 
-    return ask
+    return Framed(ask, frames_for(tuple(kinds), dataset, source))
 
 
-def _as(column: Float32, kind: Any) -> np.ndarray[Any, Any]:
-    """A column in the type that the signature asks for, unless that would change its values."""
-    cast = column.astype(kind)
-    return cast if np.array_equal(cast, column) else column
+def _as(column: np.ndarray[Any, Any], kind: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """A column in the type that the signature asks for, unless that would change its values more than by rounding.
+
+    Then MLflow says what it thinks of the type.
+    """
+    try:
+        cast = column.astype(kind)
+    except (TypeError, ValueError):
+        return column
+    return cast if kind.kind in "Uf" or np.array_equal(cast, column) else column

@@ -13,11 +13,12 @@ from ...harness.checks import one_of, require
 from ...harness.errors import NotApplicable, UsageError
 from ...harness.protocols import RecordedReference, Released
 from ...harness.seeds import generator
+from ...harness.table_columns import groups
+from ...harness.tablefile import SUFFIXES
 from ...harness.trust import Trust
 from ...harness.types import Answers, Dataset, Float32, Float64, Ints, sha256_of
 from ._answers import FORMS, AnswerForm, Reading
-from ._recorded import Recorded, read_recorded, read_references
-from ._table import SUFFIXES
+from ._recorded import INSIDE, Recorded, read_recorded, read_references
 
 _NUMBERED_EXACTLY = 2**24
 """Whole numbers up to here are exact in float32."""
@@ -36,7 +37,7 @@ class Predictions:
     Attributes:
         path: CSV, Parquet or NPZ file.
         label: column of the true labels.
-        member: column of membership: 1 or true, 0 or false, empty (NPZ: -1) for records of the population that the
+        member: column of membership: 1, true, yes; 0, false, no; empty or -1 for records of the population that the
             attacker knows not to be members.
         outputs: prefix of the columns with the answers.
         answers: what the answers are: `probabilities`, `logits` or `labels`.
@@ -61,7 +62,9 @@ class Predictions:
     references: Path | None = None
 
     def __post_init__(self) -> None:
-        require(self.path.suffix in SUFFIXES, "path", self.path.name, f"a file that ends in {', '.join(SUFFIXES)}")
+        require(
+            self.path.suffix.lower() in SUFFIXES, "path", self.path.name, f"a file that ends in {', '.join(SUFFIXES)}"
+        )
         one_of(FORMS, answers=self.answers)
         if self.classes is not None:
             distinct = len(set(self.classes)) == len(self.classes) >= 2
@@ -88,7 +91,7 @@ class Predictions:
             bounds=(0.0, float(n)),
             public=False,
             licence="the user's own",
-            sensitive={name: np.array(recorded.table.texts(name), dtype=np.str_) for name in self.sensitive},
+            sensitive={name: groups(recorded.table, name, np.ones(n, dtype=np.bool_)) for name in self.sensitive},
             units=recorded.units,
             released_member=recorded.member,
         )
@@ -149,12 +152,12 @@ def numbers_of(n: int) -> Ints:
 
 def _inside(recorded: Recorded, reading: Reading) -> tuple[RecordedReference, ...]:
     """Reference models in the NPZ file itself."""
-    arrays = recorded.table.columns
-    present = [name for name in ("references", "reference_member") if name in arrays]
-    if recorded.table.path.suffix != ".npz" or not present:
+    table, n = recorded.table, len(recorded.y)
+    if not table.archive or not set(INSIDE) & set(table.names):
         return ()
-    answers, member = (recorded.table.column(name) for name in ("references", "reference_member"))
-    n, path = len(recorded.y), recorded.table.path
+    for name in INSIDE:
+        table.require(name, "references")
+    (answers, member), path = (table.columns[name] for name in INSIDE), table.source
     if member.shape != (len(answers), n) or not np.isin(member, (0, 1)).all():
         raise UsageError(f"{path}: reference_member has shape {member.shape}: must be 0 or 1, ({len(answers)}, {n})")
     if (member.min(axis=1) == member.max(axis=1)).any():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ...harness.checks import one_of, positive
 from ...harness.errors import UsageError
@@ -11,6 +12,7 @@ from ...harness.trust import Trust
 from ...harness.types import Dataset
 from ...harness.user_code import UserFunction
 from ._answers import FORMS, AnswerForm, AskedModel, Reading, look_at, told
+from ._frames import Framed, all_cells
 
 
 @dataclass(frozen=True)
@@ -21,19 +23,23 @@ class Python:
     reads, so there is no digest of what the answers depend on; that of the module is among the notes.
 
     Attributes:
-        predict: a function that takes nothing, loads the model and returns a callable from float32 (n, *shape) to
-            answers (n, classes), or (n,) for labels.
+        predict: a function that takes nothing, loads the model and returns a callable from records to answers
+            (n, classes), or (n,) for labels.
         answers: what the numbers are: `probabilities`, `logits` or `labels`.
         batch_size: most records in one call, at least 1.
         training_records: how many records the model trained on, where its owner says; at least 1.
+        records: what the callable gets: `array`, the features as float32 (n, *shape), or `frame`, a pandas data frame
+            with the cells of the file in the columns that are features; of a CSV or Parquet table only.
     """
 
     predict: UserFunction
     answers: AnswerForm = "probabilities"
     batch_size: int = 1024
     training_records: int | None = None
+    records: Literal["array", "frame"] = "array"
 
     def __post_init__(self) -> None:
+        one_of(("array", "frame"), records=self.records)
         one_of(FORMS, answers=self.answers)
         positive(batch_size=self.batch_size)
         if self.training_records is not None:
@@ -43,8 +49,8 @@ class Python:
         """Load the model and ask it about two records, or more where these leave its form open (`look_at`).
 
         Raises:
-            UsageError: there is no such function, it failed, what it returned cannot be called, or its answers are
-                none for these data.
+            UsageError: there is no such function, it failed, what it returned cannot be called, its answers are none
+                for these data, or these have no columns for a data frame.
         """
         name = self.predict.name
         function = self.predict.load()
@@ -54,6 +60,8 @@ class Python:
             raise UsageError(f"{name}: failed ({told(error)})") from error
         if not callable(ask):
             raise UsageError(f"{name}: returned a {type(ask).__name__}, must return a callable that takes records")
+        if self.records == "frame":
+            ask = Framed(ask, all_cells(dataset.columns, name))
         model = AskedModel(ask, Reading(self.answers, dataset.n_classes, name), self.batch_size)
         look_at(model, dataset)
         notes = (f"module digest {self.predict.sha256}; what the module reads, such as weights, is not in it",)

@@ -99,7 +99,8 @@ def test_a_released_model_has_no_guarantee_whatever_defends_its_references(tmp_p
     rows, split = released_split(dataset, 2, 200, seed=0)
     data = subset(dataset, rows), split
     spec = dataclasses.replace(small.spec("output_perturbation"), model="api", defense_name="released")
-    named = NamedTarget("api", Identity("endpoint", {}, "0"), Released(Uniform(), "here", "1"), spec, True)
+    opened = Released(Uniform(), "here", "1")
+    named = NamedTarget("api", "a.yaml: targets.api", Identity("endpoint", {}, "0"), opened, spec, True)
     pool = released_pool(named, data, where.store, 0, where.observe)
     where = dataclasses.replace(where, dataset=data[0], split=split, targets=np.arange(1))
     bench = Bench((), where, lambda: None, None, "bonferroni", None, ArtifactWriter(tmp_path))

@@ -17,6 +17,7 @@ from privassay.harness.store import Store
 from privassay.harness.types import Dataset, Identity, Split
 from privassay.tests.support import released, small
 
+WHERE = "a.yaml: targets.api"
 METRICS = {"fprs": [0.1], "resamples": 100}
 USER_CODE = '''
 import joblib
@@ -25,6 +26,20 @@ from pathlib import Path
 def opened():
     forest = joblib.load(Path(__file__).with_name("forest.joblib"))
     return lambda x: forest.predict_proba(x)
+'''  # fmt: skip
+
+LABELS_CODE = '''
+import csv
+from pathlib import Path
+
+import numpy as np
+from sklearn.tree import DecisionTreeClassifier
+
+def opened():
+    with Path(__file__).with_name("records.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["member"] == "1"]
+    x = np.array([[row[f"f{i}"] for i in range(64)] for row in rows], dtype=np.float32)
+    return DecisionTreeClassifier(random_state=0).fit(x, [int(row["label"]) for row in rows]).predict
 '''  # fmt: skip
 
 
@@ -85,12 +100,12 @@ def test_a_users_function_with_references_trained_by_a_recipe(tmp_path):
 
     forest = released.write_table(tmp_path, extra=100)
     joblib.dump(forest, tmp_path / "forest.joblib")
-    (tmp_path / "my_model.py").write_text(USER_CODE)
+    (tmp_path / "asked_forest.py").write_text(USER_CODE)
     path = experiment(
         tmp_path,
         data={"component": "table", "path": "records.csv", "target": "label", "member": "member",
               "ranges": {f"f{i}": [0, 1] for i in range(64)}},
-        targets={"forest": {"component": "python", "predict": "my_model:opened", "training_records": 300}},
+        targets={"forest": {"component": "python", "predict": "asked_forest:opened", "training_records": 300}},
         models={"forest": {"component": "sklearn_random_forest", "n_estimators": 20}},
         defenses={"none": {}},
         reference="forest/none",
@@ -103,8 +118,37 @@ def test_a_users_function_with_references_trained_by_a_recipe(tmp_path):
     assert origin.queries == 600
     assert results(evidence)["lira"].metrics["auc"].low > 0.7
     again = ran(path)
+    assert "a heuristic finds no sign of another recipe" in origin.notes[-1]
     assert (again.candidates[0].origin.queries, again.candidates[0].origin.kept_answers) == (0, 600)
     assert again.candidates[0].attacks == evidence.candidates[0].attacks
+
+
+def test_references_of_another_recipe_are_noticed(tmp_path):
+    """Of a model that answers with labels only, too."""
+    released.write_table(tmp_path)
+    path = experiment(
+        tmp_path,
+        data={"component": "table", "path": "records.csv", "target": "label", "member": "member"},
+        targets={"forest": {"component": "python", "predict": "my_tree:opened", "answers": "labels"}},
+        models={"stumps": {"component": "sklearn_random_forest", "n_estimators": 50, "max_depth": 2}},
+        defenses={"none": {}},
+        reference="stumps/none",
+        pool={"models": 8},
+        attacks={"loss": {}},
+    )
+    (tmp_path / "my_tree.py").write_text(LABELS_CODE)
+    made = plan.make(path)
+    data = (made.dataset, made.split)
+    note = released_pool(made.targets[0], data, Store(tmp_path / "store"), 0, ignore).origin().notes[-1]
+    assert note.startswith("the released model is right on 100.0 % of its members and ")
+    assert "a heuristic takes that for another recipe or other data" in note
+    assert all("right on" not in note for note in pool_without_references(made, tmp_path).origin().notes)
+
+
+def pool_without_references(made, folder):
+    target = dataclasses.replace(made.targets[0], trains_references=False)
+    alone = dataclasses.replace(made.split, member=made.split.member[:1])
+    return released_pool(target, (made.dataset, alone), Store(folder / "store"), 0, ignore)
 
 
 def test_labels_only_targets_say_so(tmp_path):
@@ -148,11 +192,12 @@ def test_a_stopped_endpoint_leaves_what_it_answered(tmp_path):
 
     def target(reach):
         model = Released(Failing(data[0], reach), "http://host/invocations", "")
-        return NamedTarget("api", Identity("endpoint", {}, "0"), model, spec, trains_references=False)
+        return NamedTarget("api", WHERE, Identity("endpoint", {}, "0"), model, spec, trains_references=False)
 
     store = Store(tmp_path)
-    with pytest.raises(InfrastructureError, match="no answer"):
+    with pytest.raises(InfrastructureError) as raised:
         released_pool(target(3 * BATCH + 10), data, store, 0, ignore)
+    assert str(raised.value) == f"{WHERE}: http://host/invocations: no answer"
     pool = released_pool(target(len(rows)), data, store, 0, ignore)
     assert pool.origin().queries == len(rows) - 3 * BATCH
     assert pool.origin().kept_answers == 3 * BATCH
@@ -184,7 +229,8 @@ def test_a_model_that_has_changed_is_not_given_the_answers_of_the_old_one(tmp_pa
 
     def pool(model):
         opened = Released(model, "http://host/invocations", "")
-        named = NamedTarget("api", Identity("endpoint", {}, "0"), opened, spec, False, fingerprint(opened, data[0]))
+        identity, seen = Identity("endpoint", {}, "0"), fingerprint(opened, data[0])
+        named = NamedTarget("api", WHERE, identity, opened, spec, False, seen)
         return released_pool(named, data, store, 0, ignore)
 
     first = pool(Changing())
@@ -206,7 +252,8 @@ def test_equal_batches_keep_their_records(tmp_path):
     x = np.zeros((600, 2), np.float32)
     dataset = Dataset("same", x, np.arange(600) % 10, 10, (0.0, 1.0), False, "none")
     spec = dataclasses.replace(small.spec(), model="api", defense_name="released")
-    named = NamedTarget("api", Identity("endpoint", {}, "0"), Released(Changing(), "here", "1"), spec, False)
+    opened = Released(Changing(), "here", "1")
+    named = NamedTarget("api", WHERE, Identity("endpoint", {}, "0"), opened, spec, False)
     split = Split(np.arange(600), np.arange(0), np.arange(600)[None] % 2 == 0, released=True)
     assert released_pool(named, (dataset, split), Store(tmp_path), 0, ignore).logits(0).shape == (600, 10)
 

@@ -1,6 +1,8 @@
 """The endpoint source against real HTTP servers: one with faults, one of `mlflow models serve`."""
 
+import gzip
 import http.server
+import itertools
 import json
 import os
 import signal
@@ -33,7 +35,7 @@ def probabilities(x):
 class Faulty(http.server.ThreadingHTTPServer):
     """Answers as the entries of `plan` say, one a request, then as it should.
 
-    An entry is a number of seconds to sleep, or (status, headers, body).
+    An entry is a number of seconds to sleep, (status, headers, body), or the pieces of an answer, head included.
     """
 
     daemon_threads = True
@@ -53,6 +55,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if isinstance(step, float):
             time.sleep(step)
             step = None
+        if step is not None and not isinstance(step, tuple):
+            for piece in step:
+                self.wfile.write(piece)
+            self.close_connection = True
+            return
         x = body["inputs"] if "inputs" in body else body["dataframe_split"]["data"]
         answer = json.dumps({"predictions": probabilities(x).tolist()})
         status, headers, text = step or (200, {}, answer)
@@ -104,7 +111,7 @@ def test_columns_of_a_data_frame_have_the_names_that_were_given(server):
         released = Endpoint(server.url, format="dataframe_split", columns=columns).open(DATA, Trust())
         np.testing.assert_allclose(released.model.predict(X), probabilities(X), rtol=1e-12)
         assert server.seen[-1][2]["dataframe_split"]["columns"] == list(columns or range(4))
-    assert "2 columns are named, the records have 4" in failure(
+    assert "takes 2 columns, the records have 4" in failure(
         UsageError, Endpoint(server.url, format="dataframe_split", columns=("a", "b"))
     )
 
@@ -163,6 +170,77 @@ def test_a_slow_server_is_given_up(server):
     assert len(server.seen) == 2
 
 
+def drip(begin, text=b"1" * 100_000, pause=0.02):
+    """An answer that goes on and on: `begin` at once, then a byte now and then, for half an hour."""
+    yield begin
+    for byte in text:
+        time.sleep(pause)
+        yield bytes([byte])
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+SIZED = OK + b"Content-Length: 100000\r\n\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("begin", "text", "requests"),
+    [
+        (SIZED, b"[" * 100_000, 1),
+        (OK + b"\r\n", b"[" * 100_000, 1),
+        (CHUNKED, b"1\r\n[\r\n" * 10_000, 1),
+        (b"HTTP/1.1 200 ", b"O" * 60_000, 2),
+        (OK, b"X-A: b\r\n" * 90, 2),
+    ],
+    ids=["sized", "until closed", "chunked", "status line", "head"],
+)
+def test_a_byte_now_and_then_is_no_answer(server, begin, text, requests):
+    """What stops in the middle of the body is not asked for again, what stops before it is."""
+    server.plan = [drip(begin, text), drip(begin, text)]
+    started = time.monotonic()
+    words = failure(InfrastructureError, Endpoint(server.url, timeout=0.25, retries=1))
+    assert 0.24 < time.monotonic() - started < 1.0
+    assert words.startswith(f"{server.url}: no answer (")
+    assert "timed out" in words
+    assert len(server.seen) == requests
+
+
+def test_the_page_of_an_error_that_drips_is_not_awaited(server):
+    server.plan = [drip(b"HTTP/1.1 503 Busy\r\nContent-Length: 100000\r\n\r\n")]
+    started = time.monotonic()
+    Endpoint(server.url, timeout=0.25, retries=1).open(DATA, Trust())
+    assert time.monotonic() - started < 1.0
+    assert len(server.seen) == 2
+
+
+def test_an_answer_in_pieces_that_is_whole_in_time_is_one(server):
+    text = json.dumps({"predictions": probabilities(X[:2]).tolist()}).encode()
+    server.plan = [drip(OK + b"Content-Length: %d\r\n\r\n" % len(text), text, pause=0.002)]
+    model = Endpoint(server.url, timeout=2.0, retries=0).open(DATA, Trust()).model
+    np.testing.assert_allclose(model.predict(X), probabilities(X), rtol=1e-12)
+
+
+def test_a_proxy_that_drips_is_given_up_too(server, monkeypatch):
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", server.url)
+    server.plan = [drip(SIZED)]
+    component = Endpoint("http://model.example.org/invocations", timeout=0.25, retries=0)
+    assert "timed out" in failure(InfrastructureError, component)
+    assert server.seen[0][0] == "http://model.example.org/invocations"
+    component.open(DATA, Trust())
+
+
+def test_an_answer_without_end_fills_no_memory(server, monkeypatch):
+    monkeypatch.setattr("privassay.models.released._server.LARGEST", 2**20)
+    packed = gzip.compress(b" " * 2**22)
+    head = b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    for answer in (itertools.chain([OK + b"\r\n"], itertools.repeat(b" " * 2**16)), [OK + head, packed]):
+        server.plan = [answer]
+        words = failure(InfrastructureError, Endpoint(server.url, timeout=5.0, retries=0))
+        assert "no answer (OSError: longer than 1 MiB; a smaller `batch_size` makes answers shorter)" in words
+
+
 def test_a_server_that_is_not_there():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -180,8 +258,8 @@ def test_a_server_that_is_not_there():
         ("", "(nothing)"),
         ('{"predictions": [[0.2, 0.3, 0.5]]}', "asked about 2 records, answers for 1"),
         ('{"predictions": [[0.5, 0.5], [0.5, 0.5]]}', "answers for 2 classes, the data have 3"),
-        ('{"predictions": [[NaN, 0.5, 0.5], [0, 0, 1]]}', "record 0 holds NaN or infinity"),
-        ('{"predictions": [[null, 0.5, 0.5], [0, 0, 1]]}', "record 0 holds NaN or infinity"),
+        ('{"predictions": [[NaN, 0.5, 0.5], [0, 0, 1]]}', "record 1 holds NaN or infinity"),
+        ('{"predictions": [[null, 0.5, 0.5], [0, 0, 1]]}', "record 1 holds NaN or infinity"),
         ('{"predictions": [[3.1, -2, 0], [0, 0, 1]]}', "looks like logits; say `answers: logits`"),
         ('{"predictions": [2, 0]}', "say `answers: labels`"),
         ('{"predictions": [{"a": 1, "b": 0, "c": 0}, {"a": 1}]}', "no table of numbers"),
@@ -295,7 +373,7 @@ def encrypted(server, tmp_path):
     return server.url.replace("http:", "https:")
 
 
-def test_certificates_are_checked(encrypted, tmp_path):
+def test_certificates_are_checked(server, encrypted, tmp_path):
     words = failure(UsageError, Endpoint(encrypted))
     assert "its certificate cannot be checked (" in words
     assert "CERTIFICATE_VERIFY_FAILED" in words
@@ -304,6 +382,10 @@ def test_certificates_are_checked(encrypted, tmp_path):
     other_name = encrypted.replace("127.0.0.1", "localhost")
     words = failure(UsageError, Endpoint(other_name, ca_file=tmp_path / "authority.pem"))
     assert "its certificate cannot be checked (" in words
+    server.plan = [drip(SIZED)]
+    assert "timed out" in failure(
+        InfrastructureError, Endpoint(encrypted, timeout=0.3, ca_file=tmp_path / "authority.pem")
+    )
     assert "absent.pem: no such file" in failure(UsageError, Endpoint(encrypted, ca_file=tmp_path / "absent.pem"))
 
 

@@ -1,5 +1,6 @@
 """Training code of the user's: any library, any package names, answers that are checked."""
 
+import dataclasses
 import subprocess
 import sys
 import textwrap
@@ -7,8 +8,14 @@ import textwrap
 import numpy as np
 import pytest
 from privassay.defenses.dp_sgd import DPSGD
+from privassay.defenses.none import NoDefense
+from privassay.harness.columns import CategoryColumn, NumberColumn, RecordColumns
 from privassay.harness.errors import NotApplicable, UsageError
-from privassay.harness.types import TrainingData
+from privassay.harness.events import ignore
+from privassay.harness.pool import CandidateSpec
+from privassay.harness.store import Store
+from privassay.harness.training import train_pool
+from privassay.harness.types import ColumnsToFit, Dataset, Identity, Split, TrainingData
 from privassay.harness.user_code import UserFunction
 from privassay.models.python_training import PythonTraining, checked_probabilities
 
@@ -60,6 +67,16 @@ CODE = """
 
     def wrong_arguments(x, y):
         return None
+
+    def shapes(x, y, n_classes, seed):
+        assert x.shape[1] == 3  # age, and two jobs that the members have
+        return lambda records: np.full((len(records), n_classes), 1 / n_classes)
+
+    def by_job(frame, y, n_classes, seed):
+        assert list(frame.columns) == ["job", "age"] and frame["age"].dtype == "int64"
+        frame["rich"] = y == 1
+        share = frame.groupby("job")["rich"].mean()
+        return lambda people: np.stack([1 - (p := people["job"].map(share).fillna(0.5).to_numpy(float)), p], axis=1)
 """
 
 
@@ -79,6 +96,7 @@ def data():
 
 
 ROWS = np.arange(45)
+NONE = Identity("none", {}, "0")
 
 
 @pytest.mark.parametrize("name", ["estimator", "function"])
@@ -134,6 +152,55 @@ def test_there_are_no_gradients(recipe, data):
 
 def test_dp_sgd_says_that_it_cannot_train_it(recipe):
     assert DPSGD().supports(recipe("estimator"), 45) == "DP-SGD is not available for python recipes"
+
+
+def people():
+    """Codes of jobs and whole ages."""
+    codes = np.arange(40) % 4
+    x = np.stack([codes, np.arange(40) / 120], axis=1).astype(np.float32)
+    job, age = CategoryColumn("job", ("baker", "clerk", "nurse", "smith"), coded=True), (0, 120)
+    columns = RecordColumns((job, NumberColumn("age", age, whole=True)))
+    y = (np.random.default_rng(0).random(40) < codes / 3).astype(np.int64)
+    return TrainingData(x, y, 2, (0.0, 1.0), columns=columns)
+
+
+def test_a_training_function_gets_a_frame_of_cells(recipe):
+    data, rows = people(), np.arange(24)
+    made = dataclasses.replace(recipe("by_job"), records="frame")
+    model = made.fit(data, rows, 0)
+    codes = data.x[:, 0].astype(int)
+    expected = np.array([data.y[rows][codes[rows] == code].mean() for code in range(4)])[codes]
+    np.testing.assert_allclose(np.exp(model.logits(data.x))[:, 1], np.maximum(expected, 1e-7), rtol=1e-5)
+    moved = data.x[:1] + np.float32(0.3)
+    with pytest.raises(NotApplicable, match=r"column 'job': 0\.3 is the code of no category"):
+        model.logits(moved)
+    with pytest.raises(UsageError, match=r"users_training:by_job: records: frame: column 'job'"):
+        made.fit(dataclasses.replace(data, x=data.x + np.float32(0.3)), rows, 0)
+    with pytest.raises(UsageError, match="users_training:by_job: records: frame: the records are no rows"):
+        made.fit(dataclasses.replace(data, columns=None), rows, 0)
+    with pytest.raises(UsageError, match="records='table': must be one of array, frame"):
+        dataclasses.replace(made, records="table")
+
+
+@pytest.mark.parametrize("records", ["array", "frame"])
+def test_nothing_is_prepared_for_a_function_that_takes_frames(recipe, records, tmp_path):
+    """In a pool with columns to fit: codes for `array` become indicators, for `frame` they stay what they are."""
+    training = people()
+    dataset = Dataset(
+        "people", training.x, training.y, 2, (0.0, 1.0), False, "none", to_fit=ColumnsToFit(encode=(0,)),
+        columns=training.columns,
+    )  # fmt: skip
+    own = dataclasses.replace(recipe("by_job" if records == "frame" else "shapes"), records=records)
+    spec = CandidateSpec("own", "none", own, Identity("python", {"r": records}, "0"), NoDefense(), NONE)
+    split = Split(np.arange(40), np.arange(0), np.arange(40) % 2 == np.array([[0], [1]]))
+    pool = train_pool(spec, (dataset, split), Store(tmp_path), 0, ignore)
+    assert pool.logits(0).shape == (40, 2)
+    if records == "array":
+        np.testing.assert_allclose(np.exp(pool.logits(0)), np.full((40, 2), 0.5), rtol=1e-5)
+    else:
+        own_rows = split.rows(1)
+        alone = own.fit(training, own_rows, 0).logits(training.x)
+        np.testing.assert_array_equal(pool.logits(1), alone)
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,9 @@ def test_reference_files_are_matched_by_order_or_by_id(tmp_path):
     assert alone.references == ()
     assert alone.sha256 != by_order.sha256
 
-    with pytest.raises(UsageError, match=r"0\.csv: holds other rows than target\.csv: their labels differ at record"):
+    with pytest.raises(
+        UsageError, match=r"0\.csv: holds other rows than target\.csv: their labels differ at its row \d"
+    ):
         opened(Predictions(path, references=tmp_path / "by_id"))
 
 
@@ -172,7 +174,7 @@ def test_references_inside_an_npz_file(tmp_path):
     with pytest.raises(UsageError, match=r"reference_member has shape \(3, 40\)"):
         opened(Predictions(tmp_path / "short.npz", answers="logits"))
     np.savez(tmp_path / "half.npz", **{name: arrays[name] for name in arrays if name != "reference_member"})
-    with pytest.raises(UsageError, match="has no column 'reference_member'"):
+    with pytest.raises(UsageError, match="references: unknown column 'reference_member'"):
         opened(Predictions(tmp_path / "half.npz", answers="logits"))
 
 
@@ -187,21 +189,24 @@ def put(column, row, value):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (put("label", 3, 3), "label of record 3 is 3: must be one of 0..2"),
-        (put("label", 3, -1), "label of record 3 is -1: must be a whole number"),
-        (put("label", 3, 1.5), "label of record 3 is 1.5"),
-        (put("label", 3, "cat"), "column 'label' of record 3 is 'cat': must be a finite number"),
-        (put("p_1", 5, 0.9), "the probabilities of record 5 sum to"),
-        (put("p_1", 5, -4.2), "-4.2 for record 5 is no probability, which looks like logits"),
-        (put("p_1", 5, ""), "column 'p_1' of record 5 is ''"),
-        (put("p_1", 5, "nan"), "column 'p_1' of record 5 is"),
-        (put("member", 2, "yes"), "member of record 2 is 'yes': must be 1, 0 or empty"),
-        (lambda t: t.__setitem__("member", "1"), "member is 1 for every record; members and non-members"),
-        (lambda t: t.__setitem__("member", ""), "member is empty for every record"),
-        (lambda t: t.drop(columns="member", inplace=True), "has no column 'member'"),
+        (put("label", 3, 3), "column 'label', row 4: 3: must be one of 0..2"),
+        (put("label", 3, -1), "column 'label', row 4: -1: must be a whole number >= 0"),
+        (put("label", 3, 1.5), "column 'label', row 4: 1.5: must be a whole number"),
+        (put("label", 3, "cat"), "column 'label', row 4: 'cat' is no finite number"),
+        (put("p_1", 5, 0.9), "the probabilities of record 6 sum to"),
+        (put("p_1", 5, -4.2), "-4.2 for record 6 is no probability, which looks like logits"),
+        (put("p_1", 5, ""), "column 'p_1', row 6: the number is missing"),
+        (put("p_1", 5, "nan"), "column 'p_1', row 6: 'nan' is no finite number"),
+        (put("member", 2, "maybe"), "column 'member', row 3: 'maybe': must be 1, true or yes for a member"),
+        (lambda t: t.__setitem__("member", "1"), "column 'member': every flag is 1; members and non-members"),
+        (lambda t: t.__setitem__("member", ""), "column 'member': every flag is missing"),
+        (
+            lambda t: t.drop(columns="member", inplace=True),
+            "member: unknown column 'member' (known: label, p_0, p_1, p_2)",
+        ),
         (lambda t: t.rename(columns={"member": "members"}, inplace=True), "did you mean 'members'?"),
-        (lambda t: t.drop(columns="p_1", inplace=True), "has no column 'p_1'"),
-        (lambda t: t.drop(index=t.index, inplace=True), "holds no records"),
+        (lambda t: t.drop(columns="p_1", inplace=True), "outputs: unknown column 'p_1', did you mean"),
+        (lambda t: t.drop(index=t.index, inplace=True), "no rows"),
     ],
 )
 def test_bad_tables_are_refused_in_one_line(tmp_path, change, words):
@@ -210,14 +215,39 @@ def test_bad_tables_are_refused_in_one_line(tmp_path, change, words):
 
 def test_ids_that_repeat_and_users_that_are_missing_are_refused(tmp_path):
     ids = [f"{i}" for i in range(N - 1)] + ["7"]
-    assert "id '7' is that of records 7 and 39" in refusal(tmp_path, lambda t: t.__setitem__("id", ids), record_id="id")
+    assert "column 'id': the id '7' repeats in rows 8 and 40" in refusal(
+        tmp_path, lambda t: t.__setitem__("id", ids), record_id="id"
+    )
     users = ["u"] * (N - 1) + [""]
-    assert "user of record 39 is empty" in refusal(tmp_path, lambda t: t.__setitem__("user", users), user_id="user")
+    assert "column 'user', row 40: the id is missing" in refusal(
+        tmp_path, lambda t: t.__setitem__("user", users), user_id="user"
+    )
+
+
+def test_a_column_with_an_absurd_number_is_no_class(tmp_path):
+    words = refusal(tmp_path, lambda t: t.__setitem__("p_999999999999", 0.0))
+    assert "outputs: unknown column 'p_3'" in words
+
+
+def test_flags_and_groups_are_read_as_those_of_a_table(tmp_path):
+    table = frame().assign(member=["yes"] * 15 + ["No"] * 15 + ["?"] * 10, sex=["f", ""] * (N // 2))
+    dataset = Predictions(written(tmp_path, table), sensitive=("sex",)).load()
+    assert dataset.released_member.tolist() == [1] * 15 + [0] * 15 + [-1] * 10
+    assert dataset.sensitive["sex"].tolist() == ["f", "?"] * (N // 2)
+
+
+def test_labels_recorded_as_names_keep_their_writing(tmp_path):
+    names = ("01", "1")
+    table = frame()[["member"]].assign(label=["01", "1"] * (N // 2), guess="1")
+    component = Predictions(written(tmp_path, table), answers="labels", outputs="guess", classes=names)
+    dataset, released = opened(component)
+    assert dataset.y.tolist() == [0, 1] * (N // 2)
+    np.testing.assert_array_equal(released.model.predict(dataset.x)[:, 1], 1)
 
 
 def test_names_that_are_no_class_are_refused(tmp_path):
     words = refusal(tmp_path, lambda t: t.__setitem__("label", "dog"), classes=("cat", "cow"))
-    assert "label of record 0 is 'dog': must be one of cat, cow" in words
+    assert "column 'label', row 1: 'dog': must be one of cat, cow" in words
 
 
 def test_bad_reference_files_are_refused(tmp_path):
@@ -225,9 +255,9 @@ def test_bad_reference_files_are_refused(tmp_path):
     component = Predictions(path, references=folder)
     for table, words in (
         (None, "references: no such folder"),
-        (frame(1).assign(member=1).iloc[:-1], r"a\.csv: holds 39 records, target\.csv holds 40"),
-        (frame(1), r"a\.csv: member of record 30 is empty: must be 1 or 0"),
-        (frame(1).assign(member=[1, 0] * 20, p_0=2.0), r"a\.csv: 2 for record 0 is no probability"),
+        (frame(1).iloc[:-1], r"a\.csv: holds 39 records, target\.csv holds 40"),
+        (frame(1), r"a\.csv: column 'member', row 31: says nothing; a reference model's must be 1 or 0"),
+        (frame(1).assign(member=[1, 0] * 20, p_0=2.0), r"a\.csv: 2 for record 1 is no probability"),
     ):
         if table is not None:
             written(folder, table, "a.csv")
@@ -237,7 +267,7 @@ def test_bad_reference_files_are_refused(tmp_path):
     with pytest.raises(UsageError, match=r"holds no file that ends in \.csv"):
         opened(component)
     target = written(tmp_path, frame().assign(id=range(N)))
-    written(folder, frame(1).assign(id=range(1, N + 1), member=1), "a.csv")
+    written(folder, frame(1).assign(id=range(1, N + 1)), "a.csv")
     with pytest.raises(UsageError, match=r"a\.csv: lacks the record '0' of target\.csv"):
         opened(Predictions(target, references=folder, record_id="id"))
 
@@ -254,10 +284,10 @@ def test_files_that_are_no_tables_are_refused_without_running_code(tmp_path):
     (tmp_path / "ragged.csv").write_text("label,member\n0,1,0.5\n1,0,0.5\n")
     (tmp_path / "noise.parquet").write_bytes(b"PAR1 not really")
     for name, words in (
-        ("evil.npz", "cannot be read (ValueError: Object arrays"),
-        ("empty.csv", "holds no records"),
-        ("ragged.csv", "its rows have more fields than its first line has names"),
-        ("noise.parquet", "cannot be read ("),
+        ("evil.npz", "not a table in .npz (Object arrays"),
+        ("empty.csv", "the file is empty"),
+        ("ragged.csv", "a row has more cells than the header, which has 2"),
+        ("noise.parquet", "not a table in .parquet ("),
         ("absent.csv", "no such file"),
     ):
         with pytest.raises(UsageError) as raised:
@@ -292,5 +322,5 @@ def test_a_reference_that_knows_all_records_or_none_is_refused(tmp_path):
     table["member"] = 1
     table.to_csv(path, index=False)
     target = Predictions(path=tmp_path / "predictions.csv", references=tmp_path / "references")
-    with pytest.raises(UsageError, match="member is 1 for every record"):
+    with pytest.raises(UsageError, match="column 'member': every flag is 1; members and non-members"):
         target.open(target.load(), Trust())
