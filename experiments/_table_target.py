@@ -23,11 +23,13 @@ class Target:
     Attributes:
         y: int64 (n,), 0 .. n_classes - 1.
         n_classes: classes, or values of the grid.
+        names: of the classes, in order; empty for numbers.
         grid: float64 (n_classes,), for numbers.
     """
 
     y: Ints
     n_classes: int
+    names: tuple[str, ...] = ()
     grid: Float64 | None = None
 
 
@@ -65,7 +67,7 @@ def class_target(
         raise UsageError(
             f"{where}, row {row + 1}: {str(targets[row])!r} is none of the declared values ({', '.join(classes)})"
         )
-    return Target(y, len(classes))
+    return Target(y, len(classes), tuple(classes))
 
 
 def number_target(targets: NDArray[np.str_], kept: Bools, grid: Float64, where: str) -> Target:
@@ -96,7 +98,7 @@ def number_target(targets: NDArray[np.str_], kept: Bools, grid: Float64, where: 
         raise UsageError(
             f"{where}: every number is rounded to {grid[y[0]]:g}: declare a narrower range or a finer grid"
         )
-    return Target(y, len(grid), grid)
+    return Target(y, len(grid), grid=grid)
 
 
 def nearest(numbers: Float64, grid: Float64) -> Ints:

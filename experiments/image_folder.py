@@ -98,7 +98,7 @@ class ImageFolder:
             raise UsageError(f"{loose}: a picture beside the folders of classes; move it into one, or use a manifest")
         files = [file for label in sorted(classes) for file in self._files_of(label)]
         labels = np.array([file.parent.name for file in files])
-        return self._dataset(files, Target(codes(labels, classes), len(classes)))
+        return self._dataset(files, Target(codes(labels, classes), len(classes), tuple(classes)))
 
     def _files_of(self, label: str) -> list[Path]:
         files = entries(self.path / label)
@@ -117,6 +117,7 @@ class ImageFolder:
             bounds=(0.0, 1.0),
             public=self.public,
             licence=self.licence,
+            class_names=target.names,
         )
 
     def _ordered(self, found: Collection[str]) -> list[str]:
@@ -193,7 +194,7 @@ class ImageFolder:
                 )
         labels = np.array([file.parent.name for file in files])
         classes = self._ordered(labels.tolist())
-        return Target(codes(labels, classes), len(classes))
+        return Target(codes(labels, classes), len(classes), tuple(classes))
 
 
 def _same(file: Path, other: Path) -> bool:

@@ -136,6 +136,7 @@ class Table:
             released_member=None if self.member is None else flags(columns, self.member, kept),
             to_fit=made.to_fit,
             grid=target.grid,
+            class_names=target.names,
             columns=made.columns,
         )
 

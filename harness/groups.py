@@ -46,7 +46,8 @@ def group_columns(dataset: Dataset, pool: Ints) -> dict[str, NDArray[np.str_]]:
     Raises:
         UsageError: a sensitive column is called `class` or has another length than the data set.
     """
-    columns = {} if dataset.grid is not None else {"class": dataset.y[pool].astype(np.str_)}
+    names = np.array(dataset.class_names or range(dataset.n_classes)).astype(np.str_)
+    columns = {} if dataset.grid is not None else {"class": names[dataset.y[pool]]}
     for name, values in dataset.sensitive.items():
         about = f"{dataset.name}: sensitive column {name}"
         require(name != "class", about, name, "another name: class is always reported")

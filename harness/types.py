@@ -88,6 +88,7 @@ class Dataset:
         grid: float64 (n_classes,), ascending: the numbers that classes stand for, where the target is a number that was
             rounded to them; None where classes have no order.
         columns: the columns of the user's file that features came from; None where records are no rows of such a file.
+        class_names: what the user's file calls the classes, in order; empty where they have numbers only.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Dataset:
     to_fit: ColumnsToFit | None = None
     grid: Float64 | None = None
     columns: RecordColumns | None = None
+    class_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.y)
@@ -120,6 +122,7 @@ class Dataset:
         arrays += [] if self.released_member is None else [np.array(["released_member"]), self.released_member]
         arrays += [] if self.grid is None else [np.array(["grid"]), self.grid]
         arrays += [np.array([f"{of}"]) for of in (self.to_fit, self.columns) if of is not None]
+        arrays += [np.array(self.class_names)] if self.class_names else []
         return sha256_of(*arrays)
 
 

@@ -36,12 +36,12 @@ def numbers_of(recipe: Any, dataset: Dataset, split: Split) -> Float64:
     """The numbers f(x) of one model a mask, about all records of the pool: float64 (models, records)."""
     data = TrainingData(dataset.x, dataset.y, dataset.n_classes, dataset.bounds, grid=dataset.grid)
     models = [recipe.fit(data, split.pool[member], seed) for seed, member in enumerate(split.member)]
-    return np.stack([np.asarray(model.answers(dataset.x[split.pool]), dtype=np.float64) for model in models])
+    return np.stack([model.answers(dataset.x[split.pool]) for model in models])
 
 
 def distributions(numbers: Float64, grid: Float64, widths: int) -> Float64:
     """Logits of normal distributions, so many widths in the range of the grid: (models, records, grid)."""
-    return -0.5 * ((numbers[..., None] - grid) * widths / (grid[-1] - grid[0])) ** 2
+    return np.asarray(-0.5 * ((numbers[..., None] - grid) * widths / (grid[-1] - grid[0])) ** 2)
 
 
 def mean_auc(signals: Float64, member: Bools, attack: Attack) -> float:

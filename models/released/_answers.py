@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...harness.errors import PrivassayError, UsageError
 from ...harness.types import Answers, Dataset, Float32, Float64
+from ._class_names import class_numbers, classes_in_words
 
 AnswerForm = Literal["probabilities", "logits", "labels"]
 """What a model gives: probabilities, the scores whose softmax they are, or the number of its class only."""
@@ -53,11 +55,13 @@ class Reading:
         form: what the numbers are.
         n_classes: classes of the data.
         source: where the model is, for errors.
+        class_names: what the data call the classes, in order, for labels that are names; empty where they do not.
     """
 
     form: AnswerForm
     n_classes: int
     source: str
+    class_names: tuple[str, ...] = ()
 
     @property
     def answers(self) -> Answers:
@@ -71,10 +75,9 @@ class Reading:
             UsageError: not numbers, not finite, another number of records or classes, labels out of range,
                 probabilities below 0, above 1 or that do not sum to 1 within `TOLERANCE`.
         """
-        table = self._numbers(raw, records)
         if self.form == "labels":
-            return self._one_hot(table)
-        table = self._one_column_per_class(table)
+            return self._one_hot(raw, records)
+        table = self._one_column_per_class(self._numbers(raw, records))
         return self._softmax(table) if self.form == "logits" else self._normalised(table)
 
     def all_at_once(self, raw: Any, records: int) -> Float64:
@@ -94,8 +97,10 @@ class Reading:
         One column for two classes is doubted where every answer is exactly 0 or 1, and, as logits, where every answer
         lies between 0 and 1. More columns of logits are doubted where every row lies there and sums to 1.
         """
+        if self.form == "labels":
+            return ""
         table = np.asarray(raw, dtype=np.float64)
-        if self.form == "labels" or not len(table):
+        if not len(table):
             return ""
         one_column = self.n_classes == 2 and table.shape in ((len(table),), (len(table), 1))
         if one_column and np.isin(table, (0, 1)).all():
@@ -118,25 +123,33 @@ class Reading:
             table = np.asarray(raw, dtype=np.float64)
         except Exception as error:  # text, ragged rows, tensors that hold gradients: each library has its own
             raise UsageError(f"{self.source}: the answers are no table of numbers ({told(error)})") from error
-        if table.ndim == 0 or len(table) != records:
-            found = len(table) if table.ndim else "one number"
-            raise UsageError(f"{self.source}: asked about {records} records, answers for {found}")
+        self._check_count(table, records)
         finite = np.isfinite(table).reshape(records, -1).all(axis=1)
         if not finite.all():
             raise UsageError(f"{self.source}: the answer for record {int(finite.argmin()) + 1} holds NaN or infinity")
         return table
 
-    def _one_hot(self, table: Float64) -> Float64:
-        if table.shape not in ((len(table),), (len(table), 1)):
+    def _check_count(self, table: NDArray[Any], records: int) -> None:
+        if table.ndim == 0 or len(table) != records:
+            found = len(table) if table.ndim else "one number"
+            raise UsageError(f"{self.source}: asked about {records} records, answers for {found}")
+
+    def _one_hot(self, raw: Any, records: int) -> Float64:
+        try:
+            table = np.asarray(raw)
+        except Exception as error:  # as above
+            raise UsageError(f"{self.source}: the answers are no labels ({told(error)})") from error
+        self._check_count(table, records)
+        if table.shape not in ((records,), (records, 1)):
             raise UsageError(f"{self.source}: answers of shape {table.shape} are not one label a record")
         labels = table.reshape(-1)
-        wrong = (labels < 0) | (labels >= self.n_classes) | (labels % 1 != 0)
-        if wrong.any():
-            bad = int(wrong.argmax())
-            raise UsageError(
-                f"{self.source}: label {labels[bad]:g} for record {bad + 1}: must be one of 0..{self.n_classes - 1}"
-            )
-        return np.asarray(np.eye(self.n_classes)[labels.astype(np.int64)])
+        numbers = class_numbers(labels, self.class_names, self.n_classes)
+        if (numbers < 0).any():
+            bad = int((numbers < 0).argmax())
+            allowed = classes_in_words(self.class_names, self.n_classes)
+            label = shortened(f"{labels[bad]}")
+            raise UsageError(f"{self.source}: label {label} for record {bad + 1}: must be one of {allowed}")
+        return np.asarray(np.eye(self.n_classes)[numbers])
 
     def _one_column_per_class(self, table: Float64) -> Float64:
         if self.n_classes == 2 and table.shape in ((len(table),), (len(table), 1)):
@@ -221,7 +234,9 @@ class AskedModel:
         for batch in self._batches(x):
             raws.append(self._raw(batch))
             self.reading(raws[-1], len(batch))
-        return self.reading.doubt(np.concatenate([np.asarray(raw, dtype=np.float64) for raw in raws])) if raws else ""
+        if self.reading.form == "labels" or not raws:
+            return ""
+        return self.reading.doubt(np.concatenate([np.asarray(raw, dtype=np.float64) for raw in raws]))
 
     def _batches(self, x: Float32) -> list[Float32]:
         return [x[start : start + self.batch_size] for start in range(0, len(x), self.batch_size)]

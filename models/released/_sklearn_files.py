@@ -12,6 +12,7 @@ from ...harness.errors import UsageError
 from ...harness.trust import Trust
 from ...harness.types import Dataset, Float64
 from ._answers import Ask, told
+from ._class_names import class_numbers, classes_in_words, classes_of
 from ._frames import by_columns
 
 
@@ -62,15 +63,15 @@ def probabilities_of(estimator: Any, dataset: Dataset, source: str) -> Ask:
     """
     if not hasattr(estimator, "predict_proba"):
         raise UsageError(f"{source}: {type(estimator).__name__} has no predict_proba")
-    classes, n_classes = np.asarray(estimator.classes_), dataset.n_classes
-    if classes.dtype.kind not in "iufb" or not np.isin(classes, np.arange(n_classes)).all():
-        shown = ", ".join(f"{name}" for name in classes[:5].tolist())
-        more = ", ..." if len(classes) > 5 else ""
-        raise UsageError(f"{source}: its classes are {shown}{more}, those of the data are 0..{n_classes - 1}")
+    own = np.asarray(estimator.classes_)
+    classes = class_numbers(own, dataset.class_names, dataset.n_classes)
+    if (classes < 0).any():
+        shown = classes_in_words(tuple(f"{name}" for name in own.tolist()), len(own))
+        raise UsageError(f"{source}: its classes are {shown}, those of the data are {classes_of(dataset)}")
 
     def ask(table: Any) -> Float64:
-        answers = np.zeros((len(table), n_classes))
-        answers[:, classes.astype(np.int64)] = estimator.predict_proba(table)
+        answers = np.zeros((len(table), dataset.n_classes))
+        answers[:, classes] = estimator.predict_proba(table)
         return answers
 
     return by_columns(ask, names_of(estimator), dataset, source)

@@ -88,7 +88,7 @@ class Endpoint:
 
         if self.ca_file is not None and not self.ca_file.is_file():
             raise UsageError(f"{self.ca_file}: no such file")
-        reading = Reading(self.answers, dataset.n_classes, self.source)
+        reading = Reading(self.answers, dataset.n_classes, self.source, dataset.class_names)
         ask = self._asking(Server(self, self._token()), dataset)
         asked = AskedModel(ask, reading, self.batch_size)
         model = EndpointModel(asked, self.query_budget, look_at(asked, dataset, self.query_budget))

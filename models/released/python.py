@@ -62,7 +62,7 @@ class Python:
             raise UsageError(f"{name}: returned a {type(ask).__name__}, must return a callable that takes records")
         if self.records == "frame":
             ask = Framed(ask, all_cells(dataset.columns, name))
-        model = AskedModel(ask, Reading(self.answers, dataset.n_classes, name), self.batch_size)
+        model = AskedModel(ask, Reading(self.answers, dataset.n_classes, name, dataset.class_names), self.batch_size)
         look_at(model, dataset)
         notes = (f"module digest {self.predict.sha256}; what the module reads, such as weights, is not in it",)
         return Released(model, name, "", training_records=self.training_records, notes=notes)

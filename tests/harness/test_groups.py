@@ -1,5 +1,7 @@
 """Rows of groups: against naive loops, a planted weak group, coverage, and what is kept quiet about few people."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from privassay.harness import groups as subject
@@ -138,6 +140,13 @@ def test_columns_are_the_class_and_what_the_data_declares():
     assert columns["region"].tolist() == ["north"] * 5 + ["south"] * 10
     values = [g.value for g in subject.groups(table(2, 15), columns, (), QUICK) if g.column == "class"]
     assert values == [str(i) for i in range(11)]  # 10 after 9
+
+
+def test_classes_go_by_their_names_where_they_have_any():
+    data = dataset()
+    names = tuple(f"class {label}" for label in range(data.n_classes))
+    found = subject.group_columns(dataclasses.replace(data, class_names=names), np.arange(30))["class"]
+    assert found.tolist() == [f"class {label}" for label in data.y[:30]]
 
 
 def test_sensitive_columns_do_not_change_the_digest():

@@ -65,7 +65,7 @@ def test_a_single_column_is_class_one_of_two():
         ([1, -1], "labels", "label -1"),
         ([1, 0.5], "labels", "label 0.5"),
         ([[0.2, 0.3, 0.5]], "labels", "not one label a record"),
-        (["cat"], "labels", "no table of numbers"),
+        (["cat"], "labels", "label cat for record 1: must be one of 0..2"),
         ([[1, 2], [1]], "logits", "no table of numbers"),
         ([{"a": 1}], "logits", "no table of numbers"),
     ],

@@ -166,7 +166,7 @@ def test_classes_that_were_never_seen_have_probability_0_and_others_are_refused(
     assert (answers[:, 4:] == 0).all()
     assert (answers[:, :4] > 0).all()
     skops.io.dump(LogisticRegression(max_iter=5, tol=1.0).fit(flat, digits.y + 1), path)
-    assert "its classes are 1, 2, 3, 4, 5, ..., those of the data are 0..9" in refusal(File(path), digits)
+    assert "its classes are 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, those of the data are 0..9" in refusal(File(path), digits)
     skops.io.dump(LogisticRegression(max_iter=5, tol=1.0).fit(flat[:, :9], digits.y), path)
     assert "failed on 2 records of shape (8, 8) (ValueError: X has 64 features" in refusal(File(path), digits)
     skops.io.dump(StandardScaler().fit(flat), path)
