@@ -6,7 +6,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 
-def train(frame, y, n_classes, seed):  # noqa: ARG001 - what every training function gets
+def train(frame, y, n_classes, seed):
     """Fit on a data frame and labels 0 .. n_classes - 1; what is returned has predict_proba."""
     texts = make_column_selector(dtype_exclude="number")
     encoded = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), texts), remainder="passthrough")
