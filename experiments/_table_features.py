@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..harness.columns import CategoryColumn, Cell, NumberColumn, RecordColumns, scaled
+from ..harness.columns import CategoryColumn, NumberColumn, RecordColumns, scaled
 from ..harness.errors import UsageError
+from ..harness.table_columns import UNKNOWN
 from ..harness.types import Bools, ColumnsToFit, Float32, Float64, Ints
 from ._table_encoding import codes, indicators
-from ._table_files import Columns
+from ._table_files import Columns, cells_of
 
 Missing = Literal["refuse", "drop", "category"]
-UNKNOWN = "?"
-"""The category of a missing cell, and the group of a missing sensitive one."""
 
 
 @dataclass(frozen=True)
@@ -80,18 +78,20 @@ def features(columns: Columns, schema: Schema, kept: Bools) -> Features:
         else:
             numbers[name] = columns.numbers(name)
             kept = kept & _present(columns, name, np.isnan(numbers[name]), schema)
+    frame = cells_of(columns)[list(schema.features)]
     made: list[NumberColumn | CategoryColumn] = []
     blocks: list[Float32] = []
     for name in schema.features:
         if name in numbers:
-            number = _number_column(columns, name, numbers[name][kept], schema)
+            number = NumberColumn(name, schema.ranges.get(name))
             made.append(number)
-            blocks.append(number.features(numbers[name][kept]))
+            blocks.append(number.features(numbers[name]))
         else:
-            category, block = _categories(columns, name, texts[name], schema)
+            category, block = _categories(columns, name, (texts[name], frame[name]), schema)
             made.append(category)
-            blocks.append(block[kept])
-    return Features(np.hstack(blocks), _to_fit(made), kept, RecordColumns(tuple(made)))
+            blocks.append(block)
+    x = np.hstack(blocks)[kept]
+    return Features(x, _to_fit(made), kept, RecordColumns(tuple(made), x, frame[kept].reset_index(drop=True)))
 
 
 def _to_fit(made: Sequence[NumberColumn | CategoryColumn]) -> ColumnsToFit | None:
@@ -140,55 +140,38 @@ def _present(columns: Columns, name: str, absent: Bools, schema: Schema) -> Bool
     return np.ones(len(absent), dtype=np.bool_)
 
 
-def _number_column(columns: Columns, name: str, numbers: Float64, schema: Schema) -> NumberColumn:
-    """A column of numbers, of which `numbers` (n,) are the cells that stay."""
-    declared, whole = schema.ranges.get(name), columns.columns[name].dtype.kind in "biu"
-    if declared is None:
-        return NumberColumn(name, whole=whole)
-    low, high = declared
-    return NumberColumn(name, declared, whole, clipped=bool(((numbers < low) | (numbers > high)).any()))
-
-
-def _categories(columns: Columns, name: str, texts: NDArray[np.str_], schema: Schema) -> tuple[CategoryColumn, Float32]:
+def _categories(
+    columns: Columns, name: str, read: tuple[NDArray[np.str_], Any], schema: Schema
+) -> tuple[CategoryColumn, Float32]:
     """A column of categories and its features: one-hot over the declared values, (n, values), or codes of all, (n, 1).
 
     Args:
         columns: the table.
         name: the column.
-        texts: its cells in all rows, (n,).
+        read: its cells in all rows, (n,), as texts and as pandas gives them.
         schema: what is declared.
     """
+    texts, cells = read
     as_category = schema.missing == "category"
     texts = np.where(texts == "", UNKNOWN, texts) if as_category else texts
     if name not in schema.values:
         # A code is but a name: each model makes features of those that its own members have.
         found, code = np.unique(texts, return_inverse=True)
-        column = CategoryColumn(name, _cells(columns, name, tuple(found.tolist())), coded=True)
-        return column, code.reshape(-1, 1).astype(np.float32)
-    values = schema.values[name]
-    if as_category and UNKNOWN not in values:
-        values = (*values, UNKNOWN)
-    code = codes(texts, values)
-    _check_declared(columns, name, texts, code, values)
-    return CategoryColumn(name, _cells(columns, name, values)), indicators(code, len(values))
+        values = _as_cells(tuple(found.tolist()), code, cells)
+        return CategoryColumn(name, values, coded=True), code.reshape(-1, 1).astype(np.float32)
+    declared = schema.values[name]
+    if as_category and UNKNOWN not in declared:
+        declared = (*declared, UNKNOWN)
+    code = codes(texts, declared)
+    _check_declared(columns, name, texts, code, declared)
+    return CategoryColumn(name, _as_cells(declared, code, cells)), indicators(code, len(declared))
 
 
-def _cells(columns: Columns, name: str, values: tuple[str, ...]) -> tuple[Cell, ...]:
-    """Categories as a reader of the file gets them: numbers and flags where all are, else texts.
-
-    A CSV file has no types: there a category is a number where no text is lost by that, so `1` is, and `01` is none.
-    """
-    if columns.source.suffix.lower() == ".parquet" and columns.columns[name].dtype.kind == "O":
-        return values
-    if set(values) <= {"True", "False"}:
-        return tuple(value == "True" for value in values)
-    kinds: tuple[type[int] | type[float], ...] = (int, float)
-    for kind in kinds:
-        with suppress(ValueError):
-            numbers = tuple(kind(value) for value in values)
-            if tuple(str(number) for number in numbers) == values:
-                return numbers
-    return values
+def _as_cells(values: tuple[str, ...], code: Ints, cells: Any) -> tuple[Any, ...]:
+    """Categories as pandas gives them; those that no row has as they are written."""
+    found, rows = np.unique(code, return_index=True)
+    seen = {int(one): cells.iloc[int(row)] for one, row in zip(found, rows, strict=True)}
+    return tuple(seen.get(one, value) for one, value in enumerate(values))
 
 
 def _check_declared(columns: Columns, name: str, texts: NDArray[np.str_], code: Ints, values: tuple[str, ...]) -> None:

@@ -38,6 +38,38 @@ class Columns(tablefile.TableFile):
         return super().numbers(name, most, hint)
 
 
+def cells_of(table: Columns) -> Any:
+    """A pandas frame of the file as `pandas.read_csv` or `read_parquet` gives it to who asks for nothing special.
+
+    Where a comma is followed by a blank and a quoted comma, that fails; then blanks after commas are passed over.
+
+    Raises:
+        UsageError: pandas sees other rows or columns.
+    """
+    import pandas as pd  # type: ignore[import-untyped]
+
+    if table.source.suffix.lower() == ".parquet":
+        frames = [pd.read_parquet(table.source)]
+        frames = [frame if frame.index.names == [None] else frame.reset_index() for frame in frames]
+    else:
+        frames = [_csv_frame(table.source), _csv_frame(table.source, skipinitialspace=True)]
+    rows = len(next(iter(table.columns.values())))
+    for frame in frames:
+        frame.columns = [str(name).strip() for name in frame.columns]
+        if tuple(frame.columns) == table.names and len(frame) == rows:
+            return frame
+    raise UsageError(f"{table.source}: pandas reads other rows or columns than the {rows} rows of its header's columns")
+
+
+def _csv_frame(path: Path, **options: bool) -> Any:
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path, low_memory=False, **options)  # read in parts, a column may have two types
+    except ValueError:  # a row with more cells than the header
+        return pd.DataFrame()
+
+
 def read(path: Path, text: Collection[str], matrix: str) -> Columns:
     """Read a table by its suffix.
 

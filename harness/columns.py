@@ -1,28 +1,22 @@
 """Where the features of a record came from: the columns of the user's file, and the way back to its cells.
 
 A model that somebody else trained on those columns is asked with cells, such as `clerk`, not with the codes, indicators
-and scaled numbers that records hold here.
+and scaled numbers that records hold here. The cells of a record of the file are kept, not computed back: features are
+rounded to float32 and cut to declared ranges.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import NotApplicable, UsageError
-
-Cell = str | int | float | bool
-
-_RESOLVED = 2.0**-24
-"""Largest error of a float32 in [0, 1]."""
-
-_DIGITS = 18
-"""Decimals that are tried for a number, counted from the size of its range."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +26,10 @@ class NumberColumn:
     Attributes:
         name: of the column.
         range: declared smallest and largest value, which are 0 and 1 among the features; None: numbers as they are.
-        whole: whether the file holds whole numbers only.
-        clipped: whether the range cut off numbers of the file.
     """
 
     name: str
     range: tuple[float, float] | None = None
-    whole: bool = False
-    clipped: bool = False
 
     @property
     def width(self) -> int:
@@ -52,46 +42,9 @@ class NumberColumn:
         return made[:, None]
 
     def cells(self, features: NDArray[np.float32]) -> NDArray[Any]:
-        """Numbers of features (n, 1): int64 (n,) in a column of whole numbers, else float64 (n,).
-
-        Whole numbers are exact up to 16,777,216, and in a range that is no wider. Others are the shortest decimals that
-        become these very features.
-
-        Raises:
-            UsageError: the range cut off numbers of the file.
-            NotApplicable: a number is not whole where the column's are.
-        """
-        if self.clipped:
-            raise UsageError(
-                f"column {self.name!r}: cells of the file lie outside its declared range {list(self.range or ())} and "
-                "were cut to it, so the model would be asked about other records: widen the range"
-            )
-        return self._whole(features[:, 0]) if self.whole else self._decimal(features[:, 0])
-
-    def _whole(self, feature: NDArray[np.float32]) -> NDArray[np.int64]:
-        low, high = self.range or (0.0, 0.0)
-        numbers = feature.astype(np.float64) if self.range is None else _unscaled(feature, low, high)
-        nearest = np.rint(numbers)
-        off = np.abs(numbers - nearest) > (high - low) * _RESOLVED
-        if off.any():
-            raise NotApplicable(f"column {self.name!r}: {numbers[off][0]:g} is no whole number, as its cells are")
-        return nearest.astype(np.int64)
-
-    def _decimal(self, feature: NDArray[np.float32]) -> NDArray[np.float64]:
-        if self.range is None:
-            return feature.astype(np.str_).astype(np.float64)  # numpy writes the shortest text of a float32
-        low, high = self.range
-        exact = _unscaled(feature, low, high)
-        found, left = exact.copy(), np.arange(len(exact))
-        first = -math.floor(math.log10(high - low))
-        for digits in range(first, first + _DIGITS):
-            rounded = np.round(exact[left], digits)
-            same = (rounded >= low) & (rounded <= high) & (scaled(rounded, low, high) == feature[left])
-            found[left[same]] = rounded[same]
-            left = left[~same]
-            if not len(left):
-                break
-        return found
+        """Numbers of features (n, 1) in the unit of the file: float64 (n,)."""
+        low, high = self.range or (0.0, 1.0)
+        return np.asarray(low + features[:, 0].astype(np.float64) * (high - low))
 
 
 @dataclass(frozen=True)
@@ -105,7 +58,7 @@ class CategoryColumn:
     """
 
     name: str
-    values: tuple[Cell, ...]
+    values: tuple[Any, ...]
     coded: bool = False
 
     @property
@@ -114,7 +67,7 @@ class CategoryColumn:
         return 1 if self.coded else len(self.values)
 
     def cells(self, features: NDArray[np.float32]) -> NDArray[Any]:
-        """Categories of features (n, width): (n,), of the type that `values` have.
+        """Categories of features (n, width): objects (n,).
 
         Raises:
             NotApplicable: a number is no code, or not exactly one indicator is set.
@@ -129,18 +82,24 @@ class CategoryColumn:
             what = "the indicators are not those of one category"
         if off.any():
             raise NotApplicable(f"column {self.name!r}: {what.format(features[off][0, 0])}")
-        return np.array(self.values)[code.astype(np.int64)]
+        cells = np.empty(len(self.values), dtype=object)
+        cells[:] = self.values
+        return np.asarray(cells[code.astype(np.int64)])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RecordColumns:
-    """The columns that the features of a flat record came from, in the order of the features.
+    """The columns that the features of flat records came from, in the order of the features.
 
     Attributes:
         columns: each column.
+        x: float32 (rows, width), the records of the file as features.
+        file: pandas frame of these rows and columns, the cells of the file as pandas reads them.
     """
 
     columns: tuple[NumberColumn | CategoryColumn, ...]
+    x: NDArray[np.float32]
+    file: Any
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -152,33 +111,67 @@ class RecordColumns:
         """Number of features."""
         return sum(column.width for column in self.columns)
 
-    def cells(self, x: NDArray[np.float32], names: Sequence[str] | None = None) -> Mapping[str, NDArray[Any]]:
-        """Cells of records, as the file has them.
+    def frame(self, x: NDArray[np.float32], names: Sequence[str]) -> Any:
+        """Cells of records (n, width) in the columns `names`: a pandas frame.
 
-        A missing cell that became a category of its own is `?`.
-
-        Args:
-            x: float32 (n, width).
-            names: the columns that are wanted; None: all.
-
-        Returns:
-            For each wanted column an array (n,): texts, int64, float64 or bool.
+        Records of the file have its cells, in the types that pandas gave them. Where one of `x` is another, such as one
+        that an attack moved, all have what their features say: numbers in the file's unit, and categories.
 
         Raises:
-            UsageError: a declared range cut off cells of the file in a wanted column.
+            UsageError: two records of the file have the same features, but other cells in these columns.
             NotApplicable: a record stands for no cells, or has another number of features.
         """
         if x.ndim != 2 or x.shape[1] != self.width:
             raise NotApplicable(f"records of shape {x.shape[1:]} are none of a table with {self.width} features")
+        rows = [self._row_of.get(record.tobytes()) for record in x]
+        if None not in rows:
+            self._refuse_clashes(names)
+            return self.file[list(names)].iloc[rows].reset_index(drop=True)
+        import pandas as pd  # type: ignore[import-untyped]
+
         ends = np.cumsum([column.width for column in self.columns])
-        blocks = zip(self.columns, np.split(x, ends[:-1], axis=1), strict=True)
-        return {column.name: column.cells(block) for column, block in blocks if names is None or column.name in names}
+        blocks = dict(zip(self.names, np.split(x, ends[:-1], axis=1), strict=True))
+        own = {column.name: column for column in self.columns}
+        return pd.DataFrame({name: own[name].cells(blocks[name]) for name in names})
+
+    def digest(self, x: NDArray[np.float32]) -> str:
+        """SHA-256 of the cells of records of the file (n, width) in all columns, with names and types."""
+        rows = self.file.iloc[[self._row_of[record.tobytes()] for record in x]]
+        about = f"{[(column.name, column.width) for column in self.columns]} {self.file.dtypes.to_dict()}"
+        return hashlib.sha256(f"{about}\n{rows.to_csv(index=False)}".encode()).hexdigest()
+
+    @cached_property
+    def _row_of(self) -> dict[bytes, int]:
+        """The first row with each record's features."""
+        rows: dict[bytes, int] = {}
+        for row, record in enumerate(self.x):
+            rows.setdefault(record.tobytes(), row)
+        return rows
+
+    @cached_property
+    def _clashes(self) -> dict[str, tuple[int, int]]:
+        """Two rows with the same features and different cells, for each column that has such rows."""
+        first = np.array([self._row_of[record.tobytes()] for record in self.x])
+        found = {}
+        for name in self.names:
+            here, there = self.file[name].reset_index(drop=True), self.file[name].iloc[first].reset_index(drop=True)
+            other = ((here != there) & ~(here.isna() & there.isna())).to_numpy(dtype=np.bool_)
+            if other.any():
+                row = int(other.argmax())
+                found[name] = (int(first[row]), row)
+        return found
+
+    def _refuse_clashes(self, names: Sequence[str]) -> None:
+        for name in names:
+            if name in self._clashes:
+                cells = [f"{self.file[name].iloc[row]}" for row in self._clashes[name]]
+                raise UsageError(
+                    f"column {name!r}: {cells[0]} and {cells[1]} are one feature, cut to the declared range or rounded "
+                    "to float32, and nothing else tells these two records apart: widen the range, or name the column "
+                    "in `categorical`"
+                )
 
 
 def scaled(numbers: NDArray[np.floating[Any]], low: float, high: float) -> NDArray[np.float32]:
     """`numbers` with [low, high] moved to [0, 1] and clipped there."""
     return np.clip((numbers.astype(np.float64) - low) / (high - low), 0, 1).astype(np.float32)
-
-
-def _unscaled(feature: NDArray[np.float32], low: float, high: float) -> NDArray[np.float64]:
-    return np.asarray(low + feature.astype(np.float64) * (high - low))

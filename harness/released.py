@@ -337,7 +337,7 @@ def _key(target: NamedTarget, dataset: Dataset, rows: Ints) -> str:
             "target": [target.identity.component, asked, target.identity.code_sha256],
             "source": [target.released.source, target.released.sha256, target.fingerprint],
             "records": sha256_of(dataset.x[rows]),
-            "columns": f"{dataset.columns}",
+            "columns": "" if dataset.columns is None else dataset.columns.digest(dataset.x[rows]),
         },
     )
 

@@ -121,7 +121,8 @@ class Dataset:
         arrays += [] if self.units is None else [np.array(["units"]), self.units]
         arrays += [] if self.released_member is None else [np.array(["released_member"]), self.released_member]
         arrays += [] if self.grid is None else [np.array(["grid"]), self.grid]
-        arrays += [np.array([f"{of}"]) for of in (self.to_fit, self.columns) if of is not None]
+        arrays += [] if self.to_fit is None else [np.array([f"{self.to_fit}"])]
+        arrays += [] if self.columns is None else [np.array([self.columns.digest(self.x)])]
         arrays += [np.array(self.class_names)] if self.class_names else []
         return sha256_of(*arrays)
 

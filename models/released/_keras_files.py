@@ -68,7 +68,7 @@ def by_network(network: tf.keras.Model) -> Ask:
     import tensorflow as tf
 
     def ask(x: Float32) -> Any:
-        return network(tf.constant(x), training=False).numpy()
+        return network(tf.constant(x, dtype=tf.float32), training=False).numpy()
 
     return ask
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,25 @@ def flavors_of(folder: Path, source: str) -> Mapping[str, Any]:
         return dict(yaml.safe_load((folder / _DESCRIPTION).read_text())["flavors"])
     except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
         raise UsageError(f"{source}: is no MLflow model ({told(error)})") from error
+
+
+def columns_of(folder: Path, source: str) -> tuple[str | int, ...] | None:
+    """Names of the columns in the model's signature, or their numbers; None where it has none or is about tensors.
+
+    Raises:
+        UsageError: the signature is none that MLflow writes.
+    """
+    description = yaml.safe_load((folder / _DESCRIPTION).read_text())
+    inputs = (description.get("signature") or {}).get("inputs")
+    if not inputs:
+        return None
+    try:
+        listed = json.loads(inputs)
+        if any(one["type"] == "tensor" for one in listed):
+            return None
+        return tuple(one.get("name", place) for place, one in enumerate(listed))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{source}: has a signature that cannot be read ({told(error)})") from error
 
 
 def sha256_of_folder(folder: Path) -> str:

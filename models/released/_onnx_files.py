@@ -35,7 +35,7 @@ def by_onnx(path: Path) -> Ask:
         raise UsageError(f"{path}: has inputs {', '.join((first, *others))}, must have one")
 
     def ask(x: Float32) -> Any:
-        tables = [_table(out) for out in session.run(None, {first: x})]
+        tables = [_table(out) for out in session.run(None, {first: x.astype(np.float32, copy=False)})]
         floats = [table for table in tables if table.ndim == 2 and table.dtype.kind == "f"]
         if not floats:
             raise UsageError(f"{path}: has no output that is a table of floats, one row a record")

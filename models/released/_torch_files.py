@@ -54,7 +54,7 @@ def by_module(module: nn.Module) -> Ask:
 
     def ask(x: Float32) -> Any:
         with torch.no_grad():
-            return module(torch.from_numpy(x)).numpy()
+            return module(torch.as_tensor(x, dtype=torch.float32)).numpy()
 
     return ask
 

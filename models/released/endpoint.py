@@ -15,7 +15,7 @@ from ...harness.protocols import Released
 from ...harness.trust import Trust
 from ...harness.types import Answers, Dataset, Float32, Float64
 from ._answers import FORMS, AnswerForm, Ask, AskedModel, Reading, look_at
-from ._frames import Framed, frames_for, notes_of
+from ._frames import Framed, frames_for, frames_in_order, notes_of
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Endpoint:
         url: the whole address that is posted to, e.g. `https://host/invocations`. It stands in the evidence, so it may
             hold no user or password, and no key: keys belong into `token_variable`.
         format: how records are sent: `inputs` (nested lists of features) or `dataframe_split` (a table with `columns`).
-        columns: names of the columns in `dataframe_split`. Those of the data get the cells of the file, texts
-            included; as many names as records have features get these. Empty: all columns of the data, or where these
-            have none, features by their numbers from 0.
+        columns: names of the columns in `dataframe_split`: columns of the data, or as many names of the server's own
+            as the file has columns, or records features, in that order. Empty: all columns of the data, or where these
+            have none, features by their numbers from 0. Columns are sent as cells of the file, texts included.
         answers: what the numbers are: `probabilities`, `logits` or `labels`.
         batch_size: most records in one request, at least 1.
         timeout: most seconds until the connection stands, until a request is sent, and from then to the last byte of
@@ -114,7 +114,7 @@ class Endpoint:
         """The request for records: an array (n, *shape) for `inputs`, a data frame for `dataframe_split`."""
         if self.format == "inputs":
             return {"inputs": records.tolist()}
-        columns = [records[name].tolist() for name in records.columns]
+        columns = [[_as_json(cell) for cell in records[name].tolist()] for name in records.columns]
         rows = [list(row) for row in zip(*columns, strict=True)]
         return {"dataframe_split": {"columns": list(records.columns), "data": rows}}
 
@@ -122,7 +122,9 @@ class Endpoint:
         if self.format == "inputs":
             return server
         own = dataset.columns.names if dataset.columns is not None else range(dataset.x[0].size)
-        return Framed(server, frames_for(self.columns or own, dataset, self.source))
+        stated = self.columns and not set(self.columns) & set(own)  # names of the server's own, in the data's order
+        find = frames_in_order if stated else frames_for
+        return Framed(server, find(self.columns or tuple(own), dataset, self.source))
 
     def _check_address(self) -> None:
         parts = _split(self.url)
@@ -170,6 +172,13 @@ class EndpointModel:
             raise NotApplicable(f"query_budget={self._budget}: {self._asked} are spent, {len(x)} more are asked for")
         self._asked += len(x)
         return self._model.predict(x)
+
+
+def _as_json(cell: Any) -> Any:
+    """A cell as JSON has it: null where it is missing, a date as ISO 8601 writes it."""
+    if cell is None or cell != cell:  # noqa: PLR0124 - NaN and NaT
+        return None
+    return cell.isoformat() if hasattr(cell, "isoformat") else cell
 
 
 def _split(url: str) -> SplitResult | None:

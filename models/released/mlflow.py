@@ -22,8 +22,8 @@ from ...harness.protocols import Released
 from ...harness.trust import Trust
 from ...harness.types import Dataset
 from ._answers import FORMS, AnswerForm, Ask, AskedModel, Reading, look_at, told
-from ._frames import Framed, frames_for, notes_of
-from ._mlflow_folder import by_estimator, flavors_of, read_here, require_all, sha256_of_folder
+from ._frames import Framed, by_arrays, frames_for, notes_of
+from ._mlflow_folder import by_estimator, columns_of, flavors_of, read_here, require_all, sha256_of_folder
 
 _REFUSED = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "BAD_REQUEST", "NOT_FOUND", "PERMISSION_DENIED")
 """Errors of MLflow that are the user's to mend."""
@@ -75,6 +75,9 @@ class MLflow:
         """
         folder = self._fetched()
         ask = read_here(folder, self.answers, dataset, trust) or self._read_by_mlflow(folder, dataset, trust)
+        names = columns_of(folder, self.model)
+        if names is not None and not isinstance(ask, Framed):  # it takes arrays, and the signature says of what
+            ask = by_arrays(ask, names, dataset, self.model)
         first = self._first(ask, dataset)
         labels_only = self.answers != "labels" and first.dtype.kind in "iubUO" and first.shape in ((2,), (2, 1))
         reading = Reading("labels" if labels_only else self.answers, dataset.n_classes, self.model, dataset.class_names)

@@ -12,7 +12,7 @@ from ...harness.trust import Trust
 from ...harness.types import Dataset
 from ...harness.user_code import UserFunction
 from ._answers import FORMS, AnswerForm, AskedModel, Reading, look_at, told
-from ._frames import Framed, all_cells
+from ._frames import Framed, all_cells, notes_of
 
 
 @dataclass(frozen=True)
@@ -64,5 +64,6 @@ class Python:
             ask = Framed(ask, all_cells(dataset.columns, name))
         model = AskedModel(ask, Reading(self.answers, dataset.n_classes, name, dataset.class_names), self.batch_size)
         look_at(model, dataset)
-        notes = (f"module digest {self.predict.sha256}; what the module reads, such as weights, is not in it",)
+        digest = f"module digest {self.predict.sha256}; what the module reads, such as weights, is not in it"
+        notes = (digest, *notes_of(ask))
         return Released(model, name, "", training_records=self.training_records, notes=notes)

@@ -95,7 +95,10 @@ def test_parquet_holds_the_same(csv_file, tmp_path):
     frame["sex"] = frame["sex"].str.strip().astype("category")
     frame["trained"] = [1.0, 1.0, 0.0, 0.0, None]  # a column with gaps is one of floats
     frame.to_parquet(tmp_path / "people.parquet")
-    assert table(tmp_path / "people.parquet").load().sha256 == table(csv_file).load().sha256
+    one, other = (
+        dataclasses.replace(table(path).load(), columns=None) for path in (tmp_path / "people.parquet", csv_file)
+    )
+    assert one.sha256 == other.sha256
 
 
 def test_types_of_parquet_become_the_text_that_a_csv_has(tmp_path):

@@ -3,155 +3,142 @@
 import numpy as np
 import pandas as pd
 import pytest
+from pandas.testing import assert_frame_equal
 from privassay.experiments.table import Table
 from privassay.harness.columns import CategoryColumn, NumberColumn, RecordColumns
 from privassay.harness.errors import NotApplicable, UsageError
 from privassay.harness.splits import subset
 
-TEXTS = ["clerk", "smith", "Bäcker", "a, b", "0x"]
+TEXTS = ["clerk", "smith", "Bäcker", "a, b", "0x", "01"]
 
 
 def written(folder, frame, suffix=".csv", **schema):
-    """The frame as a table with a target, loaded."""
+    """The frame as a table with a target, loaded; and the path."""
     path = folder / f"people{suffix}"
     frame = frame.assign(y=np.arange(len(frame)) % 2)
     if suffix == ".csv":
         frame.to_csv(path, index=False)
     else:
         frame.to_parquet(path)
-    return Table(path, target="y", **schema).load()
+    return Table(path, target="y", **schema).load(), path
 
 
 def random_frame(rng, n):
-    """Every kind of column, among them numbers with few and with many digits, large and small."""
-    decimals = [0, 1, 2, 5]
+    """Every kind of column, with more digits than float32 holds, and beyond the ranges below."""
     return pd.DataFrame(
         {
-            "whole": rng.integers(-(2**24), 2**24, n),
-            "aged": rng.integers(17, 91, n),
-            "paid": rng.integers(0, 10_000_000, n),
-            "real": [round(v, rng.choice(decimals)) for v in rng.normal(size=n) * 9],
-            "small": np.array([float(f"{v:.3g}") for v in 10.0 ** rng.uniform(-12, -6, n)]),
-            "money": np.round(rng.uniform(0, 5000, n), 2),
-            "shift": np.round(rng.uniform(-0.75, 0.25, n), 4),
+            "stamp": rng.integers(1_600_000_000, 1_700_000_000, n),
+            "aged": rng.integers(0, 200, n),
+            "real": rng.normal(size=n) * 10.0 ** rng.integers(-9, 9, n),
+            "tight": rng.random(n),
             "coded": rng.choice(TEXTS, n),
             "spread": rng.choice(TEXTS, n),
+            "zip": rng.choice(["01234", "12345", "99999"], n),
             "level": rng.integers(0, 5, n),
-            "mark": rng.choice([1.5, 2.5], n),
-            "flag": rng.random(n) < 0.5,
+            "mark": rng.choice([1.0, 2.5], n),
+            "price": rng.choice(["1.50", "2.00"], n),
+            "flag": rng.choice(["TRUE", "FALSE"], n),
+            "plain": rng.random(n) < 0.5,
         }
     )
 
 
 SCHEMA = {
-    "categorical": ("coded", "level", "mark"),
-    "values": {"spread": tuple(TEXTS), "flag": ("True", "False")},
-    "ranges": {"aged": (0, 120), "paid": (-1, 10_000_000), "money": (0, 12_000.0), "shift": (-0.75, 0.25)},
+    "categorical": ("coded", "level", "mark", "zip", "price", "flag"),
+    "values": {"spread": (*TEXTS, "never")},
+    "ranges": {"aged": (0, 120), "tight": (-1e6, 1e6)},
 }
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-@pytest.mark.parametrize("seed", range(4))
-def test_every_cell_comes_back(tmp_path, suffix, seed):
-    frame = random_frame(np.random.default_rng(seed), 200)
-    data = written(tmp_path, frame, suffix, **SCHEMA)
-    assert data.columns.names == tuple(frame.columns)
+@pytest.mark.parametrize("seed", range(3))
+def test_every_cell_is_the_one_that_pandas_reads(tmp_path, suffix, seed):
+    data, path = written(tmp_path, random_frame(np.random.default_rng(seed), 300), suffix, **SCHEMA)
+    expected = (pd.read_csv if suffix == ".csv" else pd.read_parquet)(path).drop(columns="y")
+    names = list(expected)
+    assert data.columns.names == tuple(names)
     assert data.columns.width == data.x.shape[1]
-    for name, cells in data.columns.cells(data.x).items():
-        assert cells.tolist() == frame[name].tolist(), name
-        assert cells.dtype.kind == frame[name].to_numpy().dtype.kind.replace("O", "U"), name
+    assert_frame_equal(data.columns.frame(data.x, names), expected, check_exact=True)
     rows = np.array([7, 3, 3])
     some = subset(data, rows)
-    assert some.columns == data.columns
-    picked = some.columns.cells(some.x, ("flag", "aged"))
-    assert set(picked) == {"aged", "flag"}
-    assert picked["aged"].tolist() == frame["aged"][rows].tolist()
+    picked = some.columns.frame(some.x, ["flag", "aged"])
+    assert_frame_equal(picked, expected[["flag", "aged"]].iloc[rows].reset_index(drop=True))
 
 
-def test_numbers_with_more_digits_than_float32_holds_become_the_same_features():
-    rng = np.random.default_rng(0)
-    for low, high in [(0.0, 1.0), (-3.5, 1e-3), (1e6, 3e9), (0.5, 0.75), (0, 1e-9)]:
-        column = NumberColumn("c", (low, high))
-        x = column.features(np.concatenate([rng.uniform(low, high, 2000), [low, high]]))
-        cells = column.cells(x)
-        np.testing.assert_array_equal(column.features(cells), x)
-        assert cells.min() >= low
-        assert cells.max() <= high
-    column = NumberColumn("c")
-    x = column.features(10 ** rng.uniform(-30, 30, 2000))
-    np.testing.assert_array_equal(column.features(column.cells(x)), x)
+def test_dates_keep_their_type(tmp_path):
+    frame = pd.DataFrame({"born": pd.date_range("1970-01-01", periods=6), "n": range(6)})
+    data, _ = written(tmp_path, frame, ".parquet", categorical=("born",))
+    assert_frame_equal(data.columns.frame(data.x, ["born"]), frame[["born"]])
 
 
-def test_floats_are_the_shortest_decimals():
-    cells = NumberColumn("c").cells(np.array([[0.1], [1e-12], [3], [-2.75]], np.float32))
-    assert cells.tolist() == [0.1, 1e-12, 3.0, -2.75]
-    column = NumberColumn("c", (0.0, 0.3))
-    assert column.cells(column.features(np.array([0.1, 0.0, 0.3, 0.123456]))).tolist() == [0.1, 0.0, 0.3, 0.123456]
-
-
-def test_whole_numbers_of_wide_ranges_are_whole_and_near():
-    column = NumberColumn("c", (0, 2.0**31), whole=True)
-    numbers = np.random.default_rng(0).integers(0, 2**31, 5000)
-    cells = column.cells(column.features(numbers.astype(np.float64)))
-    assert cells.dtype == np.int64
-    assert np.abs(cells - numbers).max() <= 64
-    np.testing.assert_array_equal(cells[numbers < 2**20], numbers[numbers < 2**20])
-
-
-def test_texts_that_look_like_numbers_stay_texts_where_that_would_lose_some(tmp_path):
-    frame = pd.DataFrame({"zip": ["01", "12", "3", "12"], "kind": ["1", "2", "2", "1"], "v": [1, 2, 3, 4]})
-    schema = {"categorical": ("zip", "kind")}
-    data = written(tmp_path, frame, **schema)
-    cells = data.columns.cells(data.x)
-    assert cells["zip"].tolist() == ["01", "12", "3", "12"]
-    assert cells["kind"].tolist() == [1, 2, 2, 1]
-    data = written(tmp_path, frame, ".parquet", **schema)  # which says that they are texts
-    assert data.columns.cells(data.x)["kind"].tolist() == ["1", "2", "2", "1"]
-
-
-def test_a_missing_cell_that_is_a_category_comes_back_as_such(tmp_path):
-    frame = pd.DataFrame({"a": ["x", "", "y", "x"], "b": ["u", "u", "?", "v"], "c": [1, 2, 3, 4]})
-    data = written(tmp_path, frame, missing="category", categorical=("a",), values={"b": ("u", "v")})
-    cells = data.columns.cells(data.x)
-    assert cells["a"].tolist() == ["x", "?", "y", "x"]
+def test_what_is_missing_is_missing(tmp_path):
+    frame = pd.DataFrame({"a": ["x", "", "y", "NA"], "b": ["u", "u", "?", "v"], "c": [1, 2, 3, 4]})
+    data, path = written(tmp_path, frame, missing="category", categorical=("a",), values={"b": ("u", "v")})
+    cells = data.columns.frame(data.x, ["a", "b", "c"])
+    assert_frame_equal(cells, pd.read_csv(path).drop(columns="y"))
+    assert cells["a"].isna().tolist() == [False, True, False, True]  # as pandas takes NA
     assert cells["b"].tolist() == ["u", "u", "?", "v"]
 
 
-def test_rows_that_are_dropped_count_for_nothing(tmp_path):
+def test_rows_that_are_dropped_are_gone(tmp_path):
     frame = pd.DataFrame({"a": ["x", "", "w", "y", "x"], "n": [1.5, 500.0, 5.0, 3.0, None]})
-    data = written(tmp_path, frame, missing="drop", categorical=("a",), ranges={"n": (0, 9)})
-    assert data.columns.cells(data.x)["a"].tolist() == ["x", "w", "y"]
-    assert data.columns.cells(data.x)["n"].tolist() == [1.5, 5.0, 3.0]  # 500 stood in a row that is gone
+    data, _ = written(tmp_path, frame, missing="drop", categorical=("a",), ranges={"n": (0, 9)})
+    cells = data.columns.frame(data.x, ["a", "n"])
+    assert cells["a"].tolist() == ["x", "w", "y"]
+    assert cells["n"].tolist() == [1.5, 5.0, 3.0]
 
 
-def test_a_range_that_cut_cells_off_is_refused_where_the_column_is_wanted(tmp_path):
-    data = written(tmp_path, pd.DataFrame({"n": [1, 10, 3, 4], "m": [1, 2, 3, 4]}), ranges={"n": (0, 9)})
-    with pytest.raises(UsageError, match=r"column 'n': .* declared range \[0, 9\] .*: widen the range"):
-        data.columns.cells(data.x)
-    assert data.columns.cells(data.x, ("m",))["m"].tolist() == [1, 2, 3, 4]
+def test_blanks_are_part_of_a_cell_unless_only_that_makes_a_table(tmp_path):
+    path = tmp_path / "people.csv"
+    path.write_text("job, n, y\n clerk, 1, 0\nsmith, 2, 1\n")
+    data = Table(path, target="y", categorical=("job",)).load()
+    assert data.columns.frame(data.x, ["job", "n"])["job"].tolist() == [" clerk", "smith"]
+    path.write_text('job, n, y\nclerk, 1, 0\n"a, b", 2, 1\n"c, d", 3, 1\n')
+    data = Table(path, target="y", categorical=("job",)).load()
+    assert data.columns.frame(data.x, ["job", "n"])["job"].tolist() == ["clerk", "a, b", "c, d"]
+    path.write_text('n, job, y\n1, clerk, 0\n2, "a, b", 1\n')
+    data = Table(path, target="y", categorical=("job",)).load()
+    assert data.columns.frame(data.x, ["job"])["job"].tolist() == ["clerk", "a, b"]
+
+
+@pytest.mark.parametrize(
+    ("frame", "ranges", "words"),
+    [
+        ({"n": [100, 95, 3, 4], "m": [1, 1, 2, 3]}, {"n": (0, 90)}, "column 'n': 100 and 95 are one feature"),
+        ({"n": [1_600_000_001, 1_600_000_002], "m": [1, 1]}, {}, "column 'n': 1600000001 and 1600000002 are one feat"),
+    ],
+)
+def test_records_that_features_do_not_tell_apart_are_refused_where_the_column_is_wanted(tmp_path, frame, ranges, words):
+    data, _ = written(tmp_path, pd.DataFrame(frame), ranges=ranges)
+    with pytest.raises(UsageError, match=words):
+        data.columns.frame(data.x, ["n", "m"])
+    assert data.columns.frame(data.x, ["m"])["m"].tolist() == frame["m"]
+
+
+def test_records_that_are_alike_in_every_cell_are_no_clash(tmp_path):
+    frame = pd.DataFrame({"a": ["x", "x", "", ""], "n": [500, 500, 2, 2]})
+    data, _ = written(tmp_path, frame, missing="category", categorical=("a",), ranges={"n": (0, 9)})
+    assert data.columns.frame(data.x, ["n"])["n"].tolist() == [500, 500, 2, 2]
 
 
 COLUMNS = RecordColumns(
     (
-        CategoryColumn("job", ("clerk", "smith", "baker"), coded=True),
+        CategoryColumn("job", ("clerk", 7, "baker"), coded=True),
         CategoryColumn("sex", ("f", "m")),
-        NumberColumn("age", (0, 120), whole=True),
-        NumberColumn("kids", whole=True),
+        NumberColumn("age", (20, 120)),
         NumberColumn("wage"),
-    )
+    ),
+    np.zeros((0, 5), np.float32),
+    pd.DataFrame({"job": [], "sex": [], "age": [], "wage": []}),
 )
-RECORD = [2, 0, 1, 0.25, 3, 1.75]
+NAMES = ["sex", "job", "age", "wage"]
+RECORD = [2, 0, 1, 0.25, 1.75]
 
 
-def test_the_cells_of_one_record():
-    cells = COLUMNS.cells(np.array([RECORD], np.float32))
-    assert {name: cell.tolist() for name, cell in cells.items()} == {
-        "job": ["baker"],
-        "sex": ["m"],
-        "age": [30],
-        "kids": [3],
-        "wage": [1.75],
-    }
+def test_a_record_of_no_file_has_what_its_features_say():
+    moved = np.array([RECORD, [1, 1, 0, 0.5, -2]], np.float32)
+    expected = pd.DataFrame({"sex": ["m", "f"], "job": ["baker", 7], "age": [45.0, 70.0], "wage": [1.75, -2.0]})
+    assert_frame_equal(COLUMNS.frame(moved, NAMES), expected, check_dtype=False)
 
 
 @pytest.mark.parametrize(
@@ -163,29 +150,26 @@ def test_the_cells_of_one_record():
         (2, 0, "column 'sex': the indicators are not those of one category"),
         (1, 1, "column 'sex': the indicators are not those of one category"),
         (2, 0.999, "column 'sex': the indicators are not those of one category"),
-        (3, 0.251, "column 'age': 30.12 is no whole number"),
-        (4, 2.5, "column 'kids': 2.5 is no whole number"),
     ],
 )
 def test_a_record_that_stands_for_no_cells_is_not_asked_about(at, value, words):
     x = np.array([RECORD, RECORD], np.float32)
     x[1, at] = value
     with pytest.raises(NotApplicable) as refused:
-        COLUMNS.cells(x)
+        COLUMNS.frame(x, NAMES)
     assert str(refused.value).startswith(words)
-    x[1, at] = RECORD[at]
-    x[1, 5] = 1e-3  # any number is a wage
-    assert COLUMNS.cells(x)["wage"].tolist() == [1.75, 0.001]
 
 
 def test_records_of_another_width_are_none_of_the_table():
-    with pytest.raises(NotApplicable, match=r"records of shape \(7,\) are none of a table with 6 features"):
-        COLUMNS.cells(np.zeros((1, 7), np.float32))
+    with pytest.raises(NotApplicable, match=r"records of shape \(7,\) are none of a table with 5 features"):
+        COLUMNS.frame(np.zeros((1, 7), np.float32), NAMES)
 
 
-def test_the_digest_holds_the_columns(tmp_path):
-    """The same codes of other categories are other records to a model that is asked with cells."""
-    one = written(tmp_path, pd.DataFrame({"a": ["x", "y", "x"], "n": [1, 2, 3]}), categorical=("a",))
-    other = written(tmp_path, pd.DataFrame({"a": ["v", "w", "v"], "n": [1, 2, 3]}), categorical=("a",))
-    np.testing.assert_array_equal(one.x, other.x)
-    assert one.sha256 != other.sha256
+def test_the_digest_holds_the_cells(tmp_path):
+    """The same features of other cells are other records to a model that is asked with cells."""
+    frame = pd.DataFrame({"a": ["x", "y", "x"], "n": [1, 2, 3]})
+    one, _ = written(tmp_path, frame, categorical=("a",), ranges={"n": (0, 2)})
+    for changes in ({"a": ["v", "w", "v"]}, {"n": [1, 2, 4]}, {"n": [1.0, 2.0, 3.0]}):
+        other, _ = written(tmp_path, frame.assign(**changes), categorical=("a",), ranges={"n": (0, 2)})
+        np.testing.assert_array_equal(one.x, other.x)
+        assert one.sha256 != other.sha256

@@ -6,6 +6,7 @@ import sys
 import textwrap
 
 import numpy as np
+import pandas as pd
 import pytest
 from privassay.defenses.dp_sgd import DPSGD
 from privassay.defenses.none import NoDefense
@@ -159,7 +160,8 @@ def people():
     codes = np.arange(40) % 4
     x = np.stack([codes, np.arange(40) / 120], axis=1).astype(np.float32)
     job, age = CategoryColumn("job", ("baker", "clerk", "nurse", "smith"), coded=True), (0, 120)
-    columns = RecordColumns((job, NumberColumn("age", age, whole=True)))
+    file = pd.DataFrame({"job": np.array(job.values)[codes], "age": np.arange(40)})
+    columns = RecordColumns((job, NumberColumn("age", age)), x, file)
     y = (np.random.default_rng(0).random(40) < codes / 3).astype(np.int64)
     return TrainingData(x, y, 2, (0.0, 1.0), columns=columns)
 
