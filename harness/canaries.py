@@ -216,7 +216,7 @@ def _own_feature(dataset: Dataset, rows: Ints, rng: np.random.Generator) -> Data
     wider = np.pad(dataset.x, ((0, 0), (0, m)))
     x = np.zeros((m, width + m), dtype=np.float32)
     x[np.arange(m), width + np.arange(m)] = max(dataset.bounds, key=abs)
-    return _placed(replace(dataset, x=wider), rows, x, _any_labels(dataset, rows, rng))
+    return _placed(replace(dataset, x=wider, columns=None), rows, x, _any_labels(dataset, rows, rng))
 
 
 def _any_labels(dataset: Dataset, rows: Ints, rng: np.random.Generator) -> Ints:

@@ -114,8 +114,8 @@ class RecordColumns:
     def frame(self, x: NDArray[np.float32], names: Sequence[str]) -> Any:
         """Cells of records (n, width) in the columns `names`: a pandas frame.
 
-        Records of the file have its cells, in the types that pandas gave them. Where one of `x` is another, such as one
-        that an attack moved, all have what their features say: numbers in the file's unit, and categories.
+        Records of the file have its cells, in the types that pandas gave them. Others, such as one that an attack moved,
+        have what their features say: numbers in the file's unit, and categories.
 
         Raises:
             UsageError: two records of the file have the same features, but other cells in these columns.
@@ -123,22 +123,40 @@ class RecordColumns:
         """
         if x.ndim != 2 or x.shape[1] != self.width:
             raise NotApplicable(f"records of shape {x.shape[1:]} are none of a table with {self.width} features")
-        rows = [self._row_of.get(record.tobytes()) for record in x]
-        if None not in rows:
+        rows = self._rows(x)
+        here, others = np.flatnonzero(rows >= 0), np.flatnonzero(rows < 0)
+        known = self.file[list(names)].iloc[rows[here]].set_axis(here)
+        if len(here):
             self._refuse_clashes(names)
-            return self.file[list(names)].iloc[rows].reset_index(drop=True)
+        if not len(others):
+            return known
         import pandas as pd  # type: ignore[import-untyped]
+
+        made = self._made(x[others], names).set_axis(others)
+        return pd.concat([known, made]).sort_index() if len(here) else made
+
+    def digest(self, x: NDArray[np.float32]) -> str:
+        """SHA-256 of the cells that records (n, width) have in the file, in all columns, with names and types.
+
+        Records that are none of the file add nothing: their features say all.
+        """
+        about = f"{[(column.name, column.width) for column in self.columns]} {self.file.dtypes.to_dict()}"
+        rows = self._rows(x)
+        cells = self.file.iloc[rows[rows >= 0]].to_csv(index=False)
+        return hashlib.sha256(f"{about}\n{cells}".encode()).hexdigest()
+
+    def _rows(self, x: NDArray[np.float32]) -> NDArray[np.int64]:
+        """The first row of the file with each record's features, -1 where there is none: (n,)."""
+        return np.array([self._row_of.get(record.tobytes(), -1) for record in x], dtype=np.int64)
+
+    def _made(self, x: NDArray[np.float32], names: Sequence[str]) -> Any:
+        """What the features of records say about their cells."""
+        import pandas as pd
 
         ends = np.cumsum([column.width for column in self.columns])
         blocks = dict(zip(self.names, np.split(x, ends[:-1], axis=1), strict=True))
         own = {column.name: column for column in self.columns}
         return pd.DataFrame({name: own[name].cells(blocks[name]) for name in names})
-
-    def digest(self, x: NDArray[np.float32]) -> str:
-        """SHA-256 of the cells of records of the file (n, width) in all columns, with names and types."""
-        rows = self.file.iloc[[self._row_of[record.tobytes()] for record in x]]
-        about = f"{[(column.name, column.width) for column in self.columns]} {self.file.dtypes.to_dict()}"
-        return hashlib.sha256(f"{about}\n{rows.to_csv(index=False)}".encode()).hexdigest()
 
     @cached_property
     def _row_of(self) -> dict[bytes, int]:
@@ -151,7 +169,7 @@ class RecordColumns:
     @cached_property
     def _clashes(self) -> dict[str, tuple[int, int]]:
         """Two rows with the same features and different cells, for each column that has such rows."""
-        first = np.array([self._row_of[record.tobytes()] for record in self.x])
+        first = self._rows(self.x)
         found = {}
         for name in self.names:
             here, there = self.file[name].reset_index(drop=True), self.file[name].iloc[first].reset_index(drop=True)

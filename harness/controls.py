@@ -212,6 +212,8 @@ def _blind_forests(blind: CandidateSpec, columns: Float32, target: int, setting:
         y=member[rows].astype(np.int64),
         n_classes=2,
         grid=None,
+        columns=None,
+        class_names=(),
     )
     halves = Split(np.arange(len(rows)), np.arange(0), np.stack([first, ~first]))
     spec = replace(blind, model=f"{blind.model}_{target}")

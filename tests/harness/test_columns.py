@@ -141,6 +141,16 @@ def test_a_record_of_no_file_has_what_its_features_say():
     assert_frame_equal(COLUMNS.frame(moved, NAMES), expected, check_dtype=False)
 
 
+def test_records_of_the_file_keep_their_cells_beside_others(tmp_path):
+    frame = pd.DataFrame({"job": ["clerk", "smith", "clerk"], "age": [100, 30, 40]})
+    data, _ = written(tmp_path, frame, values={"job": ("clerk", "smith")}, ranges={"age": (0, 80)})
+    moved = data.x[[1]] + np.array([0, 0, 0.125], np.float32)
+    cells = data.columns.frame(np.vstack([data.x[:1], moved, data.x[2:]]), ["age", "job"])
+    assert cells["age"].tolist() == [100, 40.0, 40]
+    assert cells["job"].tolist() == ["clerk", "smith", "clerk"]
+    assert data.columns.digest(np.vstack([data.x, moved])) == data.columns.digest(data.x)
+
+
 @pytest.mark.parametrize(
     ("at", "value", "words"),
     [

@@ -31,6 +31,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 BY_NAME = "it was asked with the cells of the file's columns, by name"
 EXAMPLES = Path(__file__).resolve().parents[3] / "docs/howto/examples"
+PASSED = [(name, "passed") for name in ("shuffled_membership", "planted_leak", "model_free_baseline")]
 METRICS = {"fprs": [0.1], "resamples": 100}
 TRAIN = """
 from privassay.tests.support import people
@@ -104,7 +105,9 @@ def test_a_pipeline_on_text_columns_is_audited_with_references_of_the_same_pipel
     attacks = {"loss": {}, "lira": {}, "art_boundary": {"max_records": 20}}
     target = {"component": "file", "path": "people.skops"}
     path = experiment(folder, target, data=people.DECLARED, attacks=attacks, **REFERENCES)
-    candidate = pipeline.run(plan.make(path, trust=True), folder / "out", ignore).candidates[0]
+    evidence = pipeline.run(plan.make(path, trust=True), folder / "out", ignore)
+    assert [(control.id, control.status) for control in evidence.controls] == PASSED
+    (candidate,) = evidence.candidates
     assert candidate.origin.notes[0] == BY_NAME
     assert candidate.origin.references == "4 trained by this run: python behind none"
     outsiders = table[table["member"] == 0]
@@ -160,8 +163,9 @@ def test_target_by_a_function_and_references_by_the_pipeline_of_the_how_to(folde
     target = {"component": "python", "predict": "people_model:opened", "records": "frame"}
     own = {"own": {"component": "python", "train": "my_text_pipeline:train", "records": "frame"}}
     path = experiment(folder, target, attacks={"lira": {}}, **{**REFERENCES, "models": own})
-    found = pipeline.run(plan.make(path), folder, ignore).candidates[0].attacks
-    assert found[0].metrics["auc"].low > 0.55
+    evidence = pipeline.run(plan.make(path), folder, ignore)
+    assert [(control.id, control.status) for control in evidence.controls] == PASSED
+    assert evidence.candidates[0].attacks[0].metrics["auc"].low > 0.55
 
 
 def test_a_pyfunc_with_a_string_column(folder, data, table, model):
