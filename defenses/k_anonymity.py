@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..harness.checks import positive
-from ..harness.protocols import Recipe, Trained
+from ..harness.protocols import Recipe, Trained, prepares_records
 from ..harness.types import Guarantee, Ints, TrainingData
 from ._plain import PlainAnswers, PlainTraining
 from ._supported import require_supported
@@ -48,7 +48,12 @@ class KAnonymity(PlainAnswers, PlainTraining):
         positive(k=self.k)
 
     def supports(self, recipe: Recipe, records: int) -> str | None:
-        """Support every recipe that trains on at least k records."""
+        """Support every recipe that trains on at least k records and does not take cells of the user's file."""
+        if self.k > 1 and prepares_records(recipe):
+            return (
+                f"k={self.k}: this {recipe.framework} recipe takes the cells of the user's file, and k-anonymity makes "
+                "up records that stand for none"
+            )
         if records < self.k:
             return f"k={self.k}: the {recipe.framework} recipe has {records} training records, fewer than k"
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -59,7 +60,8 @@ def read_pictures(files: Sequence[Path], size: tuple[int, int] | None, colours: 
         colours: `grey` or `rgb`.
 
     Raises:
-        UsageError: a file is no picture or has more than 8 bits a channel, or sizes differ without `size`.
+        UsageError: a file is no picture, has more than 8 bits a channel or more pixels than Pillow opens without a
+            warning, or sizes differ without `size`.
     """
     first = _picture(files[0], size, colours)
     pixels = np.empty((len(files), *first.shape), dtype=np.uint8)
@@ -78,11 +80,14 @@ def _picture(file: Path, size: tuple[int, int] | None, colours: Colours) -> Any:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(file) as opened:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)  # else it is on the terminal and read
+            opening = Image.open(file)
+        with opening as opened:
             if opened.mode not in _EIGHT_BITS:
                 raise UsageError(f"{file}: pixels of mode {opened.mode}: only 8 bits a channel are read")
             picture = ImageOps.exif_transpose(opened).convert(_MODES[colours])
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UsageError(f"{file}: cannot be read as a picture ({error})") from error
     if size is not None:
         height, width = size

@@ -11,7 +11,7 @@ from typing import get_args
 import numpy as np
 
 from ..harness.checks import one_of, require
-from ..harness.errors import UsageError
+from ..harness.errors import UsageError, shortened
 from ..harness.table_columns import flags, groups, ids, present, users
 from ..harness.tablefile import TableFile, read
 from ..harness.types import Bools, Dataset
@@ -175,10 +175,14 @@ class ImageFolder:
     def _file(self, name: str, where: str) -> Path:
         place = PurePosixPath(name)
         if place.is_absolute() or ".." in place.parts:
-            raise UsageError(f"{where}: {name!r} leads out of {self.path}")
+            raise UsageError(f"{where}: {shortened(name)!r} leads out of {self.path}")
         file = self.path / place
-        if not file.is_file():
-            raise UsageError(f"{where}: there is no file {file}")
+        try:
+            found = file.is_file()
+        except OSError as error:  # a name that is too long, a folder that may not be looked into
+            raise UsageError(f"{where}: {shortened(name)!r} cannot be looked for ({error.strerror})") from error
+        if not found:
+            raise UsageError(f"{where}: there is no file {self.path / shortened(name)}")
         check_picture(file)
         return file
 

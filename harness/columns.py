@@ -114,8 +114,8 @@ class RecordColumns:
     def frame(self, x: NDArray[np.float32], names: Sequence[str]) -> Any:
         """Cells of records (n, width) in the columns `names`: a pandas frame.
 
-        Records of the file have its cells, in the types that pandas gave them. Others, such as one that an attack moved,
-        have what their features say: numbers in the file's unit, and categories.
+        Records of the file have its cells, in the types that pandas gave them. Others, such as one that an attack
+        moved, have what their features say: numbers in the file's unit, and categories.
 
         Raises:
             UsageError: two records of the file have the same features, but other cells in these columns.

@@ -43,6 +43,21 @@ class NotApplicable(PrivassayError):
     """A component cannot run here; the message is the reason printed where the result would stand."""
 
 
+_SHOWN = 200
+"""Characters of a foreign text that an error may quote."""
+
+
+def shortened(text: str) -> str:
+    """A foreign text on one line, cut where it is long, without characters that a terminal would obey."""
+    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
+
+
+def told(error: BaseException) -> str:
+    """An exception of foreign code on one line."""
+    return f"{type(error).__name__}: {shortened(str(error))}"
+
+
 @contextmanager
 def located(where: str) -> Iterator[None]:
     """Put `where` in front of an error's words; its kind, and so the exit code, stays.

@@ -104,13 +104,15 @@ def _specs(settings: config.ExperimentConfig, build: Builder) -> tuple[Candidate
     recipes = {name: build("models", name, section) for name, section in settings.models.items()}
     defenses = {name: build("defenses", name, section) for name, section in settings.defenses.items()}
     specs = tuple(
-        CandidateSpec(model, defense, *recipes[model], *defenses[defense])
+        CandidateSpec(
+            model, defense, *recipes[model], *defenses[defense], f"{build.source}: candidate {model}/{defense}"
+        )
         for model, defense in settings.candidate_pairs()
     )
     for spec in specs:
         reason = spec.defense.supports(spec.recipe, settings.pool.half)
         if reason is not None:
-            raise UsageError(f"{build.source}: candidate {spec.id}: {reason}")
+            raise UsageError(f"{spec.where}: {reason}")
     return specs
 
 

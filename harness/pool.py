@@ -39,6 +39,16 @@ class CandidateSpec:
     """One model behind one defence, as an experiment names it.
 
     For a released model `recipe` and `defense` are those of its references.
+
+    Attributes:
+        model: name of the model.
+        defense_name: name of the defence.
+        recipe: what trains the model.
+        recipe_identity: its component.
+        defense: what trains or answers in its place.
+        defense_identity: its component.
+        where: the file and the key under which it stands there, in front of errors about its training; empty where no
+            file names it.
     """
 
     model: str
@@ -47,6 +57,7 @@ class CandidateSpec:
     recipe_identity: Identity
     defense: Defense
     defense_identity: Identity
+    where: str = ""
 
     @property
     def id(self) -> str:

@@ -80,6 +80,11 @@ def task_of(recipe: Recipe) -> Task:
     return task
 
 
+def prepares_records(recipe: Recipe) -> bool:
+    """Whether a recipe takes the cells of the user's file and prepares them itself, on the members that it is given."""
+    return bool(getattr(recipe, "prepares_records", False))
+
+
 @runtime_checkable
 class PoolRecipe(Recipe, Protocol):
     """A recipe that trains many models as one program."""

@@ -22,6 +22,7 @@ from .recipe_check import recipe_note
 from .store import Store, key_of
 from .training import train_models
 from .types import Access, Dataset, Float32, Float64, Identity, Ints, PrivacyClaim, Split, sha256_of
+from .users import users_of
 from .view import Releasing
 
 STEP = "answers"
@@ -146,7 +147,8 @@ class ReleasedPool(Pool):
         """How often the released model and its references are right, and what that says of their recipe."""
         wanted = self._dataset.y[self._audited]
         right = [self.released(k).argmax(axis=1) == wanted for k in range(len(self.keys))]
-        if note := recipe_note(right, self._split.member):
+        users = users_of(self._dataset, self._audited)
+        if note := recipe_note(right, self._split.member, users):
             yield note
 
 

@@ -50,7 +50,7 @@ def released_plan(settings: config.ExperimentConfig, build: Builder, trust: Trus
             f"{build.source}: data: the target is a number; released models are audited as classifiers only"
         )
     spec = _references(settings, build)
-    _check_references(spec, settings, whole, build.source)
+    _check_references(spec, settings, whole)
     opened = {name: _opened(name, source, whole, trust, build) for name, (source, _) in sources.items()}
     given = next(iter(opened.values())).references
     if given and (settings.reference is not None or len(opened) > 1):
@@ -69,7 +69,7 @@ def released_plan(settings: config.ExperimentConfig, build: Builder, trust: Trus
     return ReleasedPlan(tuple(named), subset(whole, rows), split)
 
 
-def _check_references(spec: CandidateSpec, settings: config.ExperimentConfig, dataset: Dataset, source: str) -> None:
+def _check_references(spec: CandidateSpec, settings: config.ExperimentConfig, dataset: Dataset) -> None:
     """References can be trained: found before the released model is asked anything."""
     if settings.reference is None:
         return
@@ -79,7 +79,7 @@ def _check_references(spec: CandidateSpec, settings: config.ExperimentConfig, da
     if reason is None and task_of(spec.recipe) == "regression":
         reason = "a recipe for regression, but released models are audited as classifiers"
     if reason is not None:
-        raise UsageError(f"{source}: reference {settings.reference}: {reason}")
+        raise UsageError(f"{spec.where}: {reason}")
 
 
 def _loader(settings: config.ExperimentConfig, sources: Sources, build: Builder) -> tuple[Any, str]:
@@ -148,4 +148,5 @@ def _references(settings: config.ExperimentConfig, build: Builder) -> CandidateS
         config.RELEASED,
         *build("models", model, settings.models[model]),
         *build("defenses", defense, settings.defenses[defense]),
+        f"{build.source}: reference {settings.reference}",
     )

@@ -199,6 +199,8 @@ def _text(cell: object) -> str:
 
 
 def _number(text: str) -> float:
+    if not text.isascii() or "_" in text:  # Python reads more than pandas would: 1_000, digits of any script
+        return float("nan")
     try:
         return float(text)
     except ValueError:

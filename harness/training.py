@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from .errors import NotApplicable
+from .errors import NotApplicable, located
 from .events import Observer, StepAdvanced, StepFinished, StepStarted
 from .pool import CandidateSpec, Pool
 from .preparation import Prepared, fit
-from .protocols import Defense, Model, Recipe, Trained
+from .protocols import Defense, Model, Trained, prepares_records
 from .provenance import training_packages
 from .seeds import derive
 from .store import Store, key_of
@@ -46,6 +46,7 @@ def train_pool(spec: CandidateSpec, data: tuple[Dataset, Split], store: Store, s
     """Train every model of the split and return the pool; see `train_models`.
 
     Raises:
+        UsageError: training failed.
         InfrastructureError: the disk failed.
     """
     return Pool(spec, data, train_models(spec, data, store, seed, observe), seed)
@@ -63,6 +64,7 @@ def train_models(
     Processes that share the store share the work, in blocks of `BLOCK` models; none is trained twice.
 
     Raises:
+        UsageError: training failed; the line names the file and the candidate.
         InfrastructureError: the disk failed.
     """
     dataset, split = data
@@ -77,10 +79,11 @@ def train_models(
         absent = [k for k in blocks[first] if store.find(STEP, keys[k]) is None]
         for _ in range(len(blocks[first]) - len(absent)):  # another process was first
             observe(StepAdvanced(step))
-        for k, trained in zip(absent, _train(spec, data, absent, [seeds[k] for k in absent]), strict=True):
-            with store.entry(STEP, keys[k], f"{spec.id} model {k}") as folder:
-                _save(trained, dataset, folder)
-            observe(StepAdvanced(step))
+        with located(spec.where or spec.id):
+            for k, trained in zip(absent, _train(spec, data, absent, [seeds[k] for k in absent]), strict=True):
+                with store.entry(STEP, keys[k], f"{spec.id} model {k}") as folder:
+                    _save(trained, dataset, folder)
+                observe(StepAdvanced(step))
     observe(StepFinished(step, ""))
     records = (dataset.shape, dataset.n_classes)
     return [StoredModel(key, store.root / STEP / key, spec, records) for key in keys]
@@ -184,7 +187,7 @@ def _train(
         grid=dataset.grid,
         columns=dataset.columns,
     )
-    if dataset.to_fit is None or _prepares(spec.recipe):
+    if dataset.to_fit is None or prepares_records(spec.recipe):
         yield from spec.defense.train(spec.recipe, training, rows, seeds) if models else ()
         return
     for own, seed in zip(rows, seeds, strict=True):
@@ -192,11 +195,6 @@ def _train(
         fitted = replace(training, x=prepared.apply(dataset.x), bounds=prepared.bounds, columns=None)
         for trained in spec.defense.train(spec.recipe, fitted, [own], [seed]):
             yield Trained(PreparedModel(trained.model, prepared), trained.mechanism)
-
-
-def _prepares(recipe: Recipe) -> bool:
-    """Whether a recipe takes the cells of the user's file and prepares them itself, on the members that it is given."""
-    return bool(getattr(recipe, "prepares_records", False))
 
 
 def _key(spec: CandidateSpec, data: tuple[Dataset, Split], model: int, seed: int) -> str:

@@ -29,18 +29,20 @@ class Trust:
     given: bool = False
     used: list[TrustedFile] = field(default_factory=list)
 
-    def require(self, path: Path, why: str) -> None:
+    def require(self, path: Path, why: str, name: str | None = None) -> None:
         """Ask before `path` is read; afterwards it counts as trusted.
 
         Args:
             path: an existing file.
             why: what it is, e.g. `a pickle runs code when it is read`.
+            name: what to call it in errors and in the evidence, where its path says nothing, as that of a copy does;
+                None: its path, and the name of the file.
 
         Raises:
             UsageError: trust was not given.
         """
         if not self.given:
-            raise UsageError(f"{path}: {why}; --trust allows it, for files whose origin you know")
-        found = TrustedFile(path.name, hashlib.sha256(path.read_bytes()).hexdigest())
+            raise UsageError(f"{name or path}: {why}; --trust allows it, for files whose origin you know")
+        found = TrustedFile(name or path.name, hashlib.sha256(path.read_bytes()).hexdigest())
         if found not in self.used:
             self.used.append(found)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import UsageError
+from .errors import UsageError, told
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class UserFunction:
         try:
             module = self._module(module_name)
         except Exception as error:  # whatever the user's module does when it is imported
-            raise UsageError(f"{self.name}: cannot be imported ({type(error).__name__}: {error})") from error
+            raise UsageError(f"{self.name}: cannot be imported ({told(error)})") from error
         function = getattr(module, attribute, None)
         if not callable(function):
             raise UsageError(f"{self.name}: {module_name} has no function {attribute!r}")

@@ -6,7 +6,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from ..harness.errors import PrivassayError, UsageError
+from ..harness.errors import PrivassayError, UsageError, told
 from ..harness.user_code import UserFunction
 
 
@@ -26,8 +26,8 @@ def called(function: UserFunction, *arguments: object) -> Any:
 
 
 def one_line(error: Exception, function: UserFunction) -> str:
-    """Type and message of `error` without line breaks, and where in the folder of `function` it came up."""
+    """Type and message of `error` as `told`, and where in the folder of `function` it came up."""
     folder = str(function.folder.resolve())
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(folder)]
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
+    return f"{told(error)}{where}"

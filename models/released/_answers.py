@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ...harness.errors import PrivassayError, UsageError
+from ...harness.errors import PrivassayError, UsageError, shortened, told
 from ...harness.types import Answers, Dataset, Float32, Float64
 from ._class_names import class_numbers, classes_in_words
 
@@ -26,20 +26,6 @@ TOLERANCE = 1e-3
 
 LOOKED_AT = 32
 """Records whose answers decide where the first two look like another form."""
-
-_SHOWN = 200
-"""Characters of a foreign text that an error may quote."""
-
-
-def shortened(text: str) -> str:
-    """A foreign text on one line, cut where it is long, without characters that a terminal would obey."""
-    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
-    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
-
-
-def told(error: BaseException) -> str:
-    """An exception of foreign code on one line."""
-    return f"{type(error).__name__}: {shortened(str(error))}"
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...harness.columns import RecordColumns
-from ...harness.errors import UsageError
+from ...harness.errors import UsageError, shortened
 from ...harness.types import Dataset, Float32
-from ._answers import Ask, shortened
+from ._answers import Ask
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...harness.errors import UsageError
+from ...harness.errors import UsageError, shortened, told
 from ...harness.trust import Trust
 from ...harness.types import Float32
-from ._answers import Ask, shortened, told
+from ._answers import Ask
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ...harness.errors import UsageError
+from ...harness.errors import UsageError, shortened, told
 from ...harness.trust import Trust
 from ...harness.types import Dataset
-from ._answers import AnswerForm, Ask, told
+from ._answers import AnswerForm, Ask
 from ._frames import by_columns
 
 _DESCRIPTION = "MLmodel"
-_TEXTS = frozenset(
-    ("conda.yaml", "python_env.yaml", "requirements.txt", "input_example.json", "serving_input_example.json")
-)
-"""Files that no loader of MLflow runs or builds objects from."""
+_TEXTS = frozenset((".json", ".txt", ".yaml"))
+"""Asked for after the files that are more likely to be what runs."""
 
 _REGISTERED = "registered_model_meta"
 """Written by a download of a registered model."""
@@ -67,15 +65,33 @@ def sha256_of_folder(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def require_all(folder: Path, trust: Trust) -> None:
-    """Ask for trust in every file that MLflow may run, the description last: it says which loader is called.
+def require_all(folder: Path, source: str, trust: Trust) -> None:
+    """Ask for trust in every file of the model, the description last: it says which loader is called.
+
+    A text of requirements counts as well: a description may say that it is the pickle to read.
 
     Raises:
-        UsageError: trust was not given.
+        UsageError: trust was not given, or the description names a file outside the folder.
     """
-    asked = [path for path in _files(folder) if path.name not in _TEXTS | {_REGISTERED}]
-    for path in sorted(asked, key=lambda path: path.name == _DESCRIPTION):
-        trust.require(path, "MLflow's loaders run code that such a file can hold")
+    for name in _names(flavors_of(folder, source)):
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise UsageError(f"{source}: names a file outside its folder: {shortened(name)}")
+    asked = [path for path in _files(folder) if path.name != _REGISTERED]
+    for path in sorted(asked, key=lambda path: (path.name == _DESCRIPTION, path.suffix in _TEXTS)):
+        name = f"{source}: {path.relative_to(folder).as_posix()}"
+        trust.require(path, "MLflow's loaders run code that such a file can hold", name)
+
+
+def _names(settings: Any) -> Iterator[str]:
+    """Every text of nested settings but `uri`, which says where a file was before it was copied here."""
+    if isinstance(settings, str):
+        yield settings
+    elif isinstance(settings, Mapping):
+        for name, value in settings.items():
+            yield from () if name == "uri" else _names(value)
+    elif isinstance(settings, list):
+        for value in settings:
+            yield from _names(value)
 
 
 def read_here(folder: Path, form: AnswerForm, dataset: Dataset, trust: Trust) -> Ask | None:

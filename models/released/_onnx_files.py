@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ...harness.errors import UsageError
+from ...harness.errors import UsageError, told
 from ...harness.types import Float32
-from ._answers import Ask, told
+from ._answers import Ask
 
 
 def by_onnx(path: Path) -> Ask:

@@ -14,8 +14,7 @@ from typing import IO
 
 import requests
 
-from ...harness.errors import InfrastructureError, UsageError
-from ._answers import told
+from ...harness.errors import InfrastructureError, UsageError, told
 
 GRACE = 10.0
 """Seconds that the group has to end by itself."""

@@ -24,6 +24,10 @@ INSIDE = ("references", "reference_member")
 """Arrays of an NPZ file with the answers of reference models and what those were trained on."""
 
 
+_FEW_CLASSES = 20
+"""Classes up to which labels may have gaps."""
+
+
 @dataclass(frozen=True, eq=False)
 class Recorded:
     """One file, read.
@@ -158,8 +162,20 @@ def _classes(source: Predictions, y: Ints, raw: NDArray[Any]) -> int:
     if source.classes is not None:
         return len(source.classes)
     if source.answers == "labels":
-        return max(2, int(y.max()) + 1, int(raw.max()) + 1)
+        return _as_the_labels_say(source, y, raw)
     return raw.shape[1] if raw.ndim == 2 else 2
+
+
+def _as_the_labels_say(source: Predictions, y: Ints, raw: NDArray[Any]) -> int:
+    """One more than the largest label, unless most classes up to it do not occur: one wrong digit makes thousands."""
+    found = np.union1d(y, raw)
+    n_classes = max(2, int(found[-1]) + 1)
+    if n_classes > max(2 * len(found), _FEW_CLASSES):
+        raise UsageError(
+            f"{source.path}: label {int(found[-1])}: {len(found)} different labels occur, of {n_classes} classes up to "
+            "this one; mend the file, or name the `classes`"
+        )
+    return n_classes
 
 
 def _labels(table: TableFile, name: str, classes: Sequence[str] | None) -> Ints:

@@ -19,8 +19,7 @@ from requests.auth import AuthBase
 from urllib3 import HTTPConnectionPool, PoolManager
 from urllib3.util import Retry
 
-from ...harness.errors import InfrastructureError, UsageError
-from ._answers import shortened
+from ...harness.errors import InfrastructureError, UsageError, shortened
 
 if TYPE_CHECKING:
     from .endpoint import Endpoint
@@ -63,9 +62,11 @@ class Server:
         status, body = self._post(records)
         self._check_status(status, body)
         try:
-            predictions = json.loads(body)["predictions"]
-        except (ValueError, KeyError, TypeError):
-            raise self._refused('the answer is not {"predictions": [...]}: ' + self._quoted(body)) from None
+            predictions = json.loads(body).get("predictions")
+        except (ValueError, AttributeError, RecursionError):
+            predictions = None
+        if predictions is None:
+            raise self._refused('the answer is not {"predictions": [...]}: ' + self._quoted(body))
         return _rows(predictions)
 
     def _wait(self) -> None:

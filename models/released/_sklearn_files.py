@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ...harness.errors import UsageError
+from ...harness.errors import UsageError, told
 from ...harness.trust import Trust
 from ...harness.types import Dataset, Float64
-from ._answers import Ask, told
+from ._answers import Ask
 from ._class_names import class_numbers, classes_in_words, classes_of
 from ._frames import by_columns
 
@@ -51,7 +51,7 @@ def pickled_estimator(path: Path, trust: Trust) -> Any:
 
 
 def probabilities_of(estimator: Any, dataset: Dataset, source: str) -> Ask:
-    """How a fitted estimator is asked: by its columns where it knows their names; classes it never saw are improbable.
+    """How a fitted estimator is asked: by its columns where it knows their names.
 
     Args:
         estimator: has `predict_proba` and `classes_`.
@@ -59,7 +59,7 @@ def probabilities_of(estimator: Any, dataset: Dataset, source: str) -> Ask:
         source: where it is, for errors.
 
     Raises:
-        UsageError: it has no probabilities, its classes are not labels of the data, or its columns not theirs.
+        UsageError: it has no probabilities, its classes are not those of the data, or its columns not theirs.
     """
     if not hasattr(estimator, "predict_proba"):
         raise UsageError(f"{source}: {type(estimator).__name__} has no predict_proba")
@@ -68,6 +68,12 @@ def probabilities_of(estimator: Any, dataset: Dataset, source: str) -> Ask:
     if (classes < 0).any():
         shown = classes_in_words(tuple(f"{name}" for name in own.tolist()), len(own))
         raise UsageError(f"{source}: its classes are {shown}, those of the data are {classes_of(dataset)}")
+
+    absent = sorted(set(range(dataset.n_classes)) - set(classes.tolist()))
+    if absent:
+        names = dataset.class_names or tuple(f"{number}" for number in range(dataset.n_classes))
+        shown = classes_in_words(tuple(names[number] for number in absent), len(absent))
+        raise UsageError(f"{source}: never saw these classes of the data: {shown}; leave their records out")
 
     def ask(table: Any) -> Float64:
         answers = np.zeros((len(table), dataset.n_classes))

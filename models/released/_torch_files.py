@@ -8,11 +8,11 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
-from ...harness.errors import UsageError
+from ...harness.errors import UsageError, told
 from ...harness.trust import Trust
 from ...harness.types import Dataset, Float32
 from ...harness.user_code import UserFunction
-from ._answers import Ask, told
+from ._answers import Ask
 
 if TYPE_CHECKING:
     from torch import nn

@@ -10,6 +10,8 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +19,22 @@ from typing import Any
 import numpy as np
 
 from ...harness.checks import one_of, positive, require
-from ...harness.errors import InfrastructureError, UsageError
+from ...harness.errors import InfrastructureError, UsageError, told
 from ...harness.protocols import Released
 from ...harness.trust import Trust
 from ...harness.types import Dataset
-from ._answers import FORMS, AnswerForm, Ask, AskedModel, Reading, look_at, told
+from ._answers import FORMS, AnswerForm, Ask, AskedModel, Reading, look_at
 from ._frames import Framed, by_arrays, frames_for, notes_of
 from ._mlflow_folder import by_estimator, columns_of, flavors_of, read_here, require_all, sha256_of_folder
 
 _REFUSED = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "BAD_REQUEST", "NOT_FOUND", "PERMISSION_DENIED")
 """Errors of MLflow that are the user's to mend."""
+
+_PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # by default a registry that is not there is asked for minutes
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # which would stand among the lines of the run
+}
 
 
 @dataclass(frozen=True)
@@ -97,8 +105,9 @@ class MLflow:
         atexit.register(shutil.rmtree, copy, ignore_errors=True)
         uri = self.tracking_uri
         try:
-            where = self.model if uri is None else _resolved(self.model, uri)
-            return Path(download_artifacts(where, dst_path=copy, tracking_uri=uri, registry_uri=uri))
+            with _in_the_environment(_PATIENCE):
+                where = self.model if uri is None else _resolved(self.model, uri)
+                return Path(download_artifacts(where, dst_path=copy, tracking_uri=uri, registry_uri=uri))
         except MlflowException as error:
             kind = UsageError if error.error_code in _REFUSED else InfrastructureError
             raise kind(f"{self.model}: cannot be fetched ({told(error)})") from error
@@ -106,7 +115,7 @@ class MLflow:
             raise InfrastructureError(f"{self.model}: cannot be fetched ({told(error)})") from error
 
     def _read_by_mlflow(self, folder: Path, dataset: Dataset, trust: Trust) -> Ask:
-        require_all(folder, trust)
+        require_all(folder, self.model, trust)
         try:
             return _loaded(folder, self.answers, dataset)
         except UsageError:
@@ -122,6 +131,18 @@ class MLflow:
             raise
         except Exception as error:  # whatever the model does
             raise UsageError(f"{self.model}: failed on records of shape {dataset.shape} ({told(error)})") from error
+
+
+@contextmanager
+def _in_the_environment(settings: Mapping[str, str]) -> Iterator[None]:
+    """Set what the user has not set, for as long as this lasts."""
+    added = {name: value for name, value in settings.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 def _resolved(model: str, uri: str) -> str:

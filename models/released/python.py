@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ...harness.checks import one_of, positive
-from ...harness.errors import UsageError
+from ...harness.errors import UsageError, told
 from ...harness.protocols import Released
 from ...harness.trust import Trust
 from ...harness.types import Dataset
 from ...harness.user_code import UserFunction
-from ._answers import FORMS, AnswerForm, AskedModel, Reading, look_at, told
+from ._answers import FORMS, AnswerForm, AskedModel, Reading, look_at
 from ._frames import Framed, all_cells, notes_of
 
 

@@ -268,6 +268,30 @@ def test_a_wrong_manifest_is_one_line(listed, old, new, message):
     assert found.startswith(message.format(folder=listed))
 
 
+@pytest.mark.parametrize("name", ["a" * 300 + ".png", "b/" * 2500 + "1.png", "../" + "a" * 5000])
+def test_a_name_that_is_too_long_is_one_short_line(listed, name):
+    (listed / "metadata.csv").write_text(ROWS.replace("0.png", name))
+    found = refusal(manifest(listed)).removeprefix(f"{listed}/metadata.csv: ")
+    assert found.startswith(f"{NAMED} 2: '{name[:100]}")
+    assert "..." in found
+    assert len(found) < 300 + len(str(listed))
+
+
+def test_a_name_with_control_characters_is_shown_without(listed):
+    (listed / "metadata.csv").write_text(ROWS.replace("0.png", "\x1b[31m0.png"))
+    assert "there is no file" in refusal(manifest(listed))
+    assert "\x1b" not in refusal(manifest(listed))
+
+
+def test_a_picture_of_very_many_pixels_is_refused_without_a_warning(folder, capfd, recwarn):
+    Image.new("1", (9500, 9500)).save(folder / "a" / "1.png")
+    found = refusal(ImageFolder(folder, size=(4, 6)))
+    assert found.startswith(
+        f"{folder}/a/1.png: cannot be read as a picture (Image size (90250000 pixels) exceeds limit"
+    )
+    assert (capfd.readouterr().err, list(recwarn)) == ("", [])
+
+
 def test_a_picture_that_the_manifest_forgot_is_not_dropped_in_silence(listed):
     (listed / "deep" / ".hidden").mkdir()
     (listed / "deep" / ".hidden" / "1.png").touch()

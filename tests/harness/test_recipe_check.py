@@ -62,6 +62,71 @@ def test_the_level_holds_where_runs_and_records_differ(references, records, spre
     assert np.mean(found) <= 0.05
 
 
+def alike(member, ease, skill, size, rng):
+    """Right answers by the same model, where the `size` records of a user are copies: one coin for all of them."""
+    chance = 1 / (1 + np.exp(-(np.where(member, 2.2, 0.8) + ease + skill)))
+    return np.repeat(rng.random(member.shape) < chance, size, axis=1)
+
+
+def noted_with_users(references, people, outsiders, size, trials=300):
+    """How often the same recipe gets the note, with users and without; the released model has few outsiders."""
+    rng, found = np.random.default_rng(0), []
+    users = np.repeat(np.arange(people), size)
+    for _ in range(trials):
+        member = masks(references, people, rng)
+        member[0] = np.isin(np.arange(people), rng.permutation(people)[:outsiders], invert=True)
+        skill = 0.1 * rng.normal(size=(references + 1, 1))
+        right = list(alike(member, 2 * rng.normal(size=people), skill, size, rng))
+        rows = np.repeat(member, size, axis=1)
+        found.append([ANOTHER in recipe_note(right, rows, whose) for whose in (users, None)])
+    return np.mean(found, axis=0)
+
+
+@pytest.mark.parametrize("references", [2, 8])
+def test_records_of_one_user_are_not_independent(references):
+    with_users, without = noted_with_users(references, 100, 5, 10)
+    assert with_users <= 0.05
+    assert references == 2 or without > 0.2, "the trap is there"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("references", [2, 8, 32])
+@pytest.mark.parametrize(("people", "outsiders"), [(20, 10), (100, 3), (100, 20), (400, 20)])
+@pytest.mark.parametrize("size", [2, 10, 30])
+def test_the_level_holds_for_users(references, people, outsiders, size):
+    assert noted_with_users(references, people, outsiders, size, 600)[0] <= 0.05
+
+
+def test_another_recipe_is_seen_with_users():
+    rng, found = np.random.default_rng(0), []
+    for _ in range(20):
+        member = masks(8, 200, rng)
+        skill = np.array([[3.0], *([0.0] for _ in range(8))])
+        right = list(alike(member, rng.normal(size=200), skill, 5, rng))
+        found.append(ANOTHER in recipe_note(right, np.repeat(member, 5, axis=1), np.repeat(np.arange(200), 5)))
+    assert sum(found) >= 19
+
+
+def test_the_variance_of_users_by_hand():
+    """Three users of 2, 1 and 3 records for each of two references that answer alike: no spread but the count's."""
+    users = np.array([0, 0, 1, 2, 2, 2])
+    right = [np.array([1, 0, 1, 1, 1, 1], bool)] * 3
+    rows = np.ones((3, 6), bool)
+    p = (2 * 5 + 2) / (2 * 6 + 2 * 2)  # two more users of two records, one all right and one all wrong
+    residuals = [1 - 2 * p, 1 - p, 3 - 3 * p] * 2 + [0 - 2 * p, 2 - 2 * p]
+    variance = sum(residual**2 for residual in residuals) / 8
+    assert compared(right, rows, users).reach == pytest.approx(2.241402728 * math.sqrt(3 * variance) / 6, rel=1e-6)
+
+
+def test_users_with_one_record_each_are_records():
+    rng = np.random.default_rng(0)
+    member = masks(6, 100, rng)
+    right = list(rng.random(member.shape) < 0.7)
+    by_users, by_records = compared(right, member, rng.permutation(100)), compared(right, member)
+    assert by_users.reach == pytest.approx(by_records.reach, rel=1e-12)
+    assert (by_users.released, by_users.references) == (by_records.released, by_records.references)
+
+
 def with_hits(*hits, records=100):
     """Models that are right on so many of their first `records` records, which is all that they are asked about."""
     right = [np.arange(2 * records) < count for count in hits]
@@ -120,6 +185,24 @@ def test_both_pairs_of_numbers_are_told():
     assert recipe_note(right, member) == f"{numbers}: {ANOTHER}"
     right[0] = np.where(member[0], np.arange(n) % 100 < 85, np.arange(n) % 2 == 0)
     assert recipe_note(right, member) == f"{numbers.replace('90.0', '85.0')}:{agreed}"
+
+
+def test_a_reach_that_covers_everything_reassures_nobody():
+    """Two references whose accuracies on others lie 20 points apart, or a released model with few outsiders."""
+    member = np.tile(np.arange(200) < 100, (3, 1))
+    right = [np.where(member[0], np.arange(200) % 100 < 80, np.arange(200) % 100 < share) for share in (60, 50, 70)]
+    note = recipe_note(right, member)
+    assert note.endswith("of theirs: so few references or records cannot tell whether that is another recipe")
+    assert "no sign" not in note
+    member = np.tile(np.arange(200) < 100, (9, 1))
+    right = [np.arange(200) % 2 == 0] * 9
+    assert "no sign" in recipe_note(right, member)
+    assert "no sign" in recipe_note(right, member, np.arange(200))
+    whole = np.arange(200) // 20  # five members and five others
+    right = [whole % 2 == 0] * 9
+    assert "so few references or users cannot tell whether that is another recipe" in recipe_note(right, member, whole)
+    member[0] = np.arange(200) < 190
+    assert "so few references or records cannot tell" in recipe_note([np.arange(200) % 2 == 0] * 9, member)
 
 
 def test_nothing_is_said_where_nothing_can_be_compared():

@@ -26,6 +26,19 @@ def test_numbers_have_a_largest_value_and_may_be_missing(tmp_path):
         table.numbers("a", 1e38, ", see there")
 
 
+@pytest.mark.parametrize("cell", ["1_000", "\uff11\uff12", "\u0663", "1,5", "0x10", "inf", "1 2"])
+def test_what_pandas_reads_as_no_number_is_none(tmp_path, cell):
+    (tmp_path / "t.csv").write_text(f'a\n1\n"{cell}"\n', encoding="utf-8")
+    for text in ((), ("a",)):  # read as pandas sees fit, or cell by cell
+        with pytest.raises(UsageError, match=r"column 'a', row 2: .* is no finite number"):
+            read(tmp_path / "t.csv", text).numbers("a")
+
+
+def test_numbers_among_texts_are_numbers(tmp_path):
+    (tmp_path / "t.csv").write_text("a\n 1\n-2.5e3\n+.5\n?\n", encoding="utf-8")
+    np.testing.assert_array_equal(read(tmp_path / "t.csv", ("a",)).numbers("a"), [1, -2500, 0.5, np.nan])
+
+
 def test_every_type_of_parquet_has_a_text(tmp_path):
     pd.DataFrame(
         {

@@ -255,6 +255,8 @@ def test_a_server_that_is_not_there():
     [
         ("<html>hello</html>", 'the answer is not {"predictions": [...]}: <html>hello</html>'),
         ("[[0.2, 0.3, 0.5]]", 'the answer is not {"predictions"'),
+        ('{"predictions": null}', 'the answer is not {"predictions"'),
+        ('{"predictions": ' + "[" * 100_000, 'the answer is not {"predictions"'),
         ("", "(nothing)"),
         ('{"predictions": [[0.2, 0.3, 0.5]]}', "asked about 2 records, answers for 1"),
         ('{"predictions": [[0.5, 0.5], [0.5, 0.5]]}', "answers for 2 classes, the data have 3"),

@@ -101,7 +101,10 @@ def test_a_pickle_is_refused_before_it_is_read_and_named_when_trusted(registry, 
     trust = Trust(given=True)
     released = registry.open("models:/pickled/1", trust)
     np.testing.assert_allclose(released.model.predict(X), FITTED.predict_proba(X), rtol=1e-6)
-    assert [file.path for file in trust.used] == ["model.pkl", "MLmodel"]
+    assert [file.path for file in trust.used] == [
+        f"models:/pickled/1: {name}"
+        for name in ("model.pkl", "conda.yaml", "python_env.yaml", "requirements.txt", "MLmodel")
+    ]
 
 
 def test_a_description_cannot_make_a_pickle_look_harmless(registry, tmp_path):
@@ -110,8 +113,15 @@ def test_a_description_cannot_make_a_pickle_look_harmless(registry, tmp_path):
 
     (tmp_path / "requirements.txt").write_bytes(b"a pickle by another name")
     (tmp_path / "MLmodel").write_text("flavors: {sklearn: {pickled_model: requirements.txt}}")
-    with pytest.raises(UsageError, match=r"MLmodel: MLflow's loaders run code"):
-        require_all(tmp_path, Trust())
+    with pytest.raises(UsageError, match=r"models:/a/1: requirements.txt: MLflow's loaders run code"):
+        require_all(tmp_path, "models:/a/1", Trust())
+    trust = Trust(given=True)
+    require_all(tmp_path, "models:/a/1", trust)
+    assert [file.path for file in trust.used] == ["models:/a/1: requirements.txt", "models:/a/1: MLmodel"]
+    for name in (f"{tmp_path}/outside.pkl", "../outside.pkl"):
+        (tmp_path / "MLmodel").write_text(f"flavors: {{sklearn: {{code: [{{a: {name}}}]}}}}")
+        with pytest.raises(UsageError, match=r"^models:/a/1: names a file outside its folder: .*outside\.pkl$"):
+            require_all(tmp_path, "models:/a/1", trust)
 
 
 def test_a_model_without_probabilities_gives_labels_and_says_so(registry):

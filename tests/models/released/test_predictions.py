@@ -113,6 +113,19 @@ def test_logits_and_labels_are_read_as_such(tmp_path):
     np.testing.assert_array_equal(released.model.predict(dataset.x), np.eye(3)[[2, 0] * (N // 2)])
 
 
+@pytest.mark.parametrize("column", ["label", "guess"])
+@pytest.mark.parametrize("wrong", [21, 900_000_000])
+def test_a_label_far_beyond_the_others_is_no_class(tmp_path, column, wrong):
+    """Among labels nothing else says how many classes there are."""
+    table = frame()[["label", "member"]].assign(guess=[2, 0] * (N // 2))
+    table.loc[5, column] = 19
+    assert opened(Predictions(written(tmp_path, table), answers="labels", outputs="guess"))[0].n_classes == 20
+    table.loc[5, column] = wrong
+    words = rf"label {wrong}: 4 different labels occur, of {wrong + 1} classes up to this one; mend the file"
+    with pytest.raises(UsageError, match=words):
+        Predictions(written(tmp_path, table), answers="labels", outputs="guess").load()
+
+
 def test_classes_with_names_users_and_groups(tmp_path):
     names = ("cat", "None", "7")
     table = frame(names=names)
