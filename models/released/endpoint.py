@@ -17,9 +17,6 @@ from ...harness.types import Answers, Dataset, Float32, Float64
 from ._answers import FORMS, AnswerForm, Ask, AskedModel, Reading, look_at
 from ._frames import Framed, frames_for, frames_in_order, notes_of
 
-_KEPT_TOGETHER = 64
-"""Records whose answers a run asks for and keeps at once (`harness/released.py`)."""
-
 
 @dataclass(frozen=True)
 class Endpoint:
@@ -41,7 +38,8 @@ class Endpoint:
             as the file has columns, or records features, in that order. Empty: all columns of the data, or where these
             have none, features by their numbers from 0. Columns are sent as cells of the file, texts included.
         answers: what the numbers are: `probabilities`, `logits` or `labels`.
-        batch_size: most records in one request, 1 to 64: answers are kept in batches of 64.
+        batch_size: most records in one request, at least 1. Answers that are kept are asked for 64 at a time at most;
+            attacks that ask about further records do so in larger ones.
         timeout: most seconds until the connection stands, until a request is sent, and from then to the last byte of
             its answer; > 0. Bytes that trickle in do not prolong it.
         retries: how often a request is repeated, at least 0.
@@ -71,8 +69,7 @@ class Endpoint:
         self._check_address()
         one_of(("inputs", "dataframe_split"), format=self.format)
         one_of(FORMS, answers=self.answers)
-        positive(timeout=self.timeout)
-        require(1 <= self.batch_size <= _KEPT_TOGETHER, "batch_size", self.batch_size, f"1 to {_KEPT_TOGETHER}")
+        positive(batch_size=self.batch_size, timeout=self.timeout)
         non_negative(retries=self.retries)
         for name in ("requests_per_second", "query_budget", "training_records"):
             if getattr(self, name) is not None:

@@ -164,8 +164,7 @@ def test_the_token_is_not_quoted_from_stderr(tmp_path, monkeypatch):
         ({"url": "ftp://127.0.0.1:{port}/"}, "must be a whole address"),
         ({"ready": "ping"}, "ready='ping': must be a path"),
         ({"start_seconds": 0.0}, "start_seconds=0.0: must be > 0"),
-        ({"batch_size": 0}, "batch_size=0: must be 1 to 64"),
-        ({"batch_size": 65}, "batch_size=65: must be 1 to 64"),
+        ({"batch_size": 0}, "batch_size=0: must be > 0"),
         ({"url": "http://host:{port}/", "token_variable": "T"}, "unencrypted"),
     ],
 )
