@@ -428,8 +428,20 @@ def test_a_model_that_mlflow_serves(tmp_path):
         os.killpg(process.pid, signal.SIGTERM)  # the server is a child of the command
         process.wait(30)
         log.close()
+    _until_gone(process.pid)
     with pytest.raises(InfrastructureError, match="no answer"):
         released.model.predict(flat)
+
+
+def _until_gone(group):
+    """The server may outlive the command that started it by some seconds."""
+    for _ in range(300):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail("the server did not end within 30 s")
 
 
 def _until_alive(url, process, log):
