@@ -87,7 +87,7 @@ def make(path: Path, overrides: Sequence[str] = (), *, trust: bool = False) -> P
         targets, (dataset, split) = (), _pooled(settings, build)
         _check_task(specs, dataset, build.source)
         _check_preparation(specs, dataset, build.source)
-        _check_data(specs, (dataset, split), build.source)
+        _check_data(specs, (dataset, split))
         _check_audit(settings, specs, dataset, build.source)
     named = (build.attack(name, section) for name, section in settings.all_attacks().items())
     attacks = tuple(n for n in named if n.id in settings.attacks or applies(n, dataset))
@@ -141,14 +141,14 @@ def _check_task(specs: Sequence[CandidateSpec], dataset: Dataset, source: str) -
             )
 
 
-def _check_data(specs: Sequence[CandidateSpec], data: tuple[Dataset, Split], source: str) -> None:
+def _check_data(specs: Sequence[CandidateSpec], data: tuple[Dataset, Split]) -> None:
     """The data have what defences need besides records to train on."""
     dataset, split = data
     for spec in specs:
         if isinstance(spec.defense, DataDefense):
             reason = spec.defense.supports_data(len(split.auxiliary), dataset.units is not None)
             if reason is not None:
-                raise UsageError(f"{source}: candidate {spec.id}: {reason}")
+                raise UsageError(f"{spec.where}: {reason}")
 
 
 def _check_preparation(specs: Sequence[CandidateSpec], dataset: Dataset, source: str) -> None:

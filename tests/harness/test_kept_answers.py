@@ -1,13 +1,19 @@
-"""A user's training function: its models are gone after training, their answers are not."""
+"""Answers that are kept: those of a training function's models, which are gone, and those of a released model."""
 
 import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from privassay.harness import catalog
+from privassay.harness.columns import CategoryColumn, RecordColumns
 from privassay.harness.evaluation import run_membership
+from privassay.harness.events import ignore
+from privassay.harness.protocols import Released
+from privassay.harness.released import NamedTarget, released_pool
 from privassay.harness.store import Store
 from privassay.harness.training import train_pool
+from privassay.harness.types import Dataset, Identity, Split
 from privassay.tests.support import small
 
 FOLDER = Path(__file__).parents[1] / "support" / "user_code"
@@ -25,3 +31,28 @@ def test_attacks_that_ask_about_auxiliary_records_run_on_what_was_kept(tmp_path)
         assert scores.std() > 0
     assert identity.parameters["train"]["function"] == "user_models:train"
     assert len(identity.parameters["train"]["sha256"]) == 64
+
+
+class Counting:
+    """Answers the same to everything, and counts what it was asked."""
+
+    answers = "probabilities"
+    asked = 0
+
+    def predict(self, x):
+        self.asked += len(x)
+        return np.full((len(x), 2), 0.5)
+
+
+def test_other_cells_behind_the_same_features_are_asked_about_again(tmp_path):
+    """A code is but a name: a model that is asked with cells was asked about other records."""
+    x = (np.arange(8) % 2).astype(np.float32)[:, None]
+    split = Split(np.arange(8), np.arange(0), np.arange(8)[None] % 2 == 0, released=True)
+    model = Counting()
+    for names, asked in ((("clerk", "smith"), 8), (("clerk", "smith"), 8), (("clerk", "nurse"), 16)):
+        file = pd.DataFrame({"job": np.array(names)[np.arange(8) % 2]})
+        columns = RecordColumns((CategoryColumn("job", names, coded=True),), x, file)
+        data = Dataset("jobs", x, np.arange(8) % 2, 2, (0.0, 1.0), False, "none", columns=columns)
+        named = NamedTarget("m", "here", Identity("file", {}, "0"), Released(model, "m", "1"), small.spec(), False)
+        released_pool(named, (data, split), Store(tmp_path), 0, ignore)
+        assert model.asked == asked
