@@ -161,12 +161,12 @@ def test_refusals_are_not_repeated(server, status):
 
 
 def test_a_slow_server_is_given_up(server):
-    server.plan = [1.0, 1.0]
+    server.plan = [30.0, 30.0]
     begin = time.monotonic()
     words = failure(InfrastructureError, Endpoint(server.url, timeout=0.2, retries=1))
     assert "no answer (" in words
     assert "timed out" in words.lower()
-    assert time.monotonic() - begin < 1.0
+    assert time.monotonic() - begin < 15
     assert len(server.seen) == 2
 
 
@@ -178,7 +178,7 @@ def drip(begin, text=b"1" * 100_000, pause=0.02):
         yield bytes([byte])
 
 
-OK = b"HTTP/1.1 200 OK\r\n"
+OK = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"  # the server closes: a client that kept it would ask into nothing
 SIZED = OK + b"Content-Length: 100000\r\n\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
@@ -199,7 +199,7 @@ def test_a_byte_now_and_then_is_no_answer(server, begin, text, requests):
     server.plan = [drip(begin, text), drip(begin, text)]
     started = time.monotonic()
     words = failure(InfrastructureError, Endpoint(server.url, timeout=0.25, retries=1))
-    assert 0.24 < time.monotonic() - started < 1.0
+    assert 0.24 < time.monotonic() - started < 15
     assert words.startswith(f"{server.url}: no answer (")
     assert "timed out" in words
     assert len(server.seen) == requests
@@ -209,7 +209,7 @@ def test_the_page_of_an_error_that_drips_is_not_awaited(server):
     server.plan = [drip(b"HTTP/1.1 503 Busy\r\nContent-Length: 100000\r\n\r\n")]
     started = time.monotonic()
     Endpoint(server.url, timeout=0.25, retries=1).open(DATA, Trust())
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 15
     assert len(server.seen) == 2
 
 
