@@ -113,6 +113,12 @@ def check_network(network: tf.keras.Model, shape: tuple[int, ...]) -> None:
     for layer in network.submodules:
         if isinstance(layer, tf.keras.layers.BatchNormalization) and layer.trainable:
             raise _refused(f"layer {layer.name!r} is BatchNormalization, which mixes the records of a batch")
+        fused = getattr(layer, "_could_use_gpu_kernel", False)  # LSTM, GRU: no vectorised form of its gradient
+        if fused and layer.trainable:
+            raise NotApplicable(
+                f"DP-SGD is not available for this keras network: layer {layer.name!r} is {type(layer).__name__}, of "
+                "which TensorFlow does not compute gradients record by record; unroll=True makes it plain steps"
+            )
     state = [variable.numpy() for variable in network.non_trainable_variables]
     x = _drawn(shape)
     first, again = (network(x, training=True).numpy() for _ in range(2))

@@ -104,6 +104,19 @@ def train(recipe: KerasRecipe, data: TrainingData, rows: Ints, seed: int, settin
     return Trained(model, mechanism)
 
 
+def check(recipe: KerasRecipe, few: TrainingData) -> None:
+    """Build a network, ask of it what `train` asks, and throw it away.
+
+    Raises:
+        NotApplicable: as `train`.
+    """
+
+    def loop(network: tf.keras.Model, x: tf.Tensor, _: tf.Tensor) -> None:
+        check_network(network, tuple(x.shape[1:]))
+
+    recipe.fit_by(loop, few, np.arange(len(few.y)), seed=0)
+
+
 def poisson_batches(records: int, rate: float, steps: int, rng: np.random.Generator) -> Iterator[Ints]:
     """Yield `steps` batches; each of `records` joins each batch by its own coin, so some are empty."""
     for _ in range(steps):

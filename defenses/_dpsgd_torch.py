@@ -102,6 +102,16 @@ def train(recipe: TorchRecipe, data: TrainingData, rows: Ints, seed: int, settin
     )
 
 
+def check(recipe: TorchRecipe, few: TrainingData) -> None:
+    """Build a module, ask of it on the records `few` what `train` asks on its own, and throw it away.
+
+    Raises:
+        UsageError: as `train`, but for what shows only in training.
+    """
+    with torch.random.fork_rng(devices=[]):
+        recipe.fit_by(refuse_unfit, few, np.arange(len(few.y)), seed=0)
+
+
 def _owners(data: TrainingData, rows: Ints) -> Tensor:
     """Whose each of `rows` is: int64 (n,), 0 .. users - 1."""
     assert data.units is not None

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from ..harness.protocols import Model, Recipe, Trained
+from ..harness.protocols import Model, Recipe, Trained, task_of
 from ..harness.types import Guarantee, Ints, TrainingData
 from ._plain import PlainAnswers
 from ._supported import require_supported
@@ -47,10 +47,15 @@ class LoopDefense(PlainAnswers):
     frameworks: ClassVar[tuple[str, ...]] = ("torch",)
     """Frameworks whose loops the defence has."""
 
+    about_classes: ClassVar[str] = ""
+    """What it does that only classes know, for the reason why it refuses regressors; empty where it trains them."""
+
     def supports(self, recipe: Recipe, records: int) -> str | None:  # noqa: ARG002 - the protocol's signature
         """Support recipes of gradient descent in the frameworks whose loops there are."""
         if recipe.framework not in self.frameworks:
             return f"{self.title} is not available for {recipe.framework} recipes"
+        if self.about_classes and task_of(recipe) == "regression":
+            return f"{self.title} {self.about_classes}: not this {recipe.framework} regressor"
         if not isinstance(recipe, LoopRecipe):
             return f"{self.title} is not available for this {recipe.framework} recipe, whose loop is its own"
         if getattr(recipe, "train", None) is not None:

@@ -1,15 +1,16 @@
 """Loops of the defences that regularise, for torch recipes; importing it imports torch.
 
 Each function returns a loop for the recipe's `fit_by`, which trains a module in place on records float32 (n, *shape)
-and labels int64 (n,). What a loop draws beside the batches comes from a stream of its own, so it leaves the batches as
-plain training has them.
+and targets (n,): labels int64, or the numbers float32 of a regressor. The recipe has the loss that belongs to them, but
+where a defence is about classes. What a loop draws beside the batches comes from a stream of its own, so it leaves the
+batches as plain training has them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from .label_smoothing import LabelSmoothing
 
 Loop = Callable[[nn.Module, Tensor, Tensor], None]
-"""Trains a module in place on records and labels."""
+"""Trains a module in place on records and targets."""
 
 Loss = Callable[[nn.Module, Tensor, Tensor, int], Tensor]
 """The loss to descend on: (module, records of a batch, their targets, number of the epoch from 0) -> one number."""
@@ -48,6 +49,9 @@ class TorchRecipe(Protocol):
     def optimizer_for(self, module: nn.Module) -> torch.optim.Optimizer:
         """The recipe's optimiser over the parameters of `module`."""
 
+    def loss(self, outputs: Tensor, targets: Tensor, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
+        """What plain training descends on, from what the module gives and the targets (n,)."""
+
 
 # The loops
 
@@ -58,13 +62,23 @@ def dropout(rate: float, recipe: TorchRecipe, seed: int) -> Loop:
     Raises (the loop):
         UsageError: the module has no activation layer.
     """
-    plain = descent(plain_loss, recipe, seed)
+    plain = descent(plain_loss(recipe), recipe, seed)
 
     def loop(module: nn.Module, x: Tensor, y: Tensor) -> None:
         with dropping(module, rate, _generator(seed, "dropout")):
             plain(module, x, y)
 
     return loop
+
+
+def check_dropout(module: nn.Module, x: Tensor, y: Tensor) -> None:  # noqa: ARG001 - a loop's signature
+    """A loop that trains nothing.
+
+    Raises:
+        UsageError: dropout would find nothing in `module` to drop.
+    """
+    with dropping(module, 0.5, torch.Generator()):
+        pass
 
 
 def early_stopping(settings: EarlyStopping, recipe: TorchRecipe, seed: int) -> Loop:
@@ -74,8 +88,8 @@ def early_stopping(settings: EarlyStopping, recipe: TorchRecipe, seed: int) -> L
         order = torch.randperm(len(y), generator=_generator(seed, "validation"))
         held, used = order[: settings.held_out(len(y))], order[settings.held_out(len(y)) :]
         best, kept, waited = float("inf"), _copy(module), 0
-        for _ in epochs(module, plain_loss, recipe, seed, (x[used], y[used])):
-            loss = mean_loss(module, x[held], y[held])
+        for _ in epochs(module, plain_loss(recipe), recipe, seed, (x[used], y[used])):
+            loss = mean_loss(recipe, module, x[held], y[held])
             waited = 0 if loss < best else waited + 1
             if loss < best:
                 best, kept = loss, _copy(module)
@@ -100,7 +114,8 @@ def mixup(alpha: float, recipe: TorchRecipe, seed: int) -> Loop:
     shares, orders = generator(seed, "shares"), _generator(seed, "partners")
 
     def loss(module: nn.Module, x: Tensor, y: Tensor, _: int) -> Tensor:
-        return mixed(module, x, y, float(shares.beta(alpha, alpha)), torch.randperm(len(y), generator=orders))
+        share, partners = float(shares.beta(alpha, alpha)), torch.randperm(len(y), generator=orders)
+        return mixed(recipe, module, x, y, share, partners)
 
     return descent(loss, recipe, seed)
 
@@ -127,12 +142,25 @@ def student(answers: Float32, temperature: float, recipe: TorchRecipe, seed: int
     return loop
 
 
+def student_of_numbers(answers: Float32, recipe: TorchRecipe, seed: int) -> Loop:
+    """Descent towards what a teacher's module gives, `answers` (n,), on the records; the targets are not read."""
+
+    def loop(module: nn.Module, x: Tensor, _: Tensor) -> None:
+        descent(plain_loss(recipe), recipe, seed)(module, x, torch.tensor(answers))
+
+    return loop
+
+
 # The losses
 
 
-def plain_loss(module: nn.Module, x: Tensor, y: Tensor, _: int) -> Tensor:
-    """Mean cross-entropy."""
-    return cross_entropy(module(x), y)
+def plain_loss(recipe: TorchRecipe) -> Loss:
+    """The mean loss of the recipe."""
+
+    def loss(module: nn.Module, x: Tensor, y: Tensor, _: int) -> Tensor:
+        return recipe.loss(module(x), y)
+
+    return loss
 
 
 def smoothed(logits: Tensor, y: Tensor, smoothing: float) -> Tensor:
@@ -140,10 +168,14 @@ def smoothed(logits: Tensor, y: Tensor, smoothing: float) -> Tensor:
     return (1 - smoothing) * cross_entropy(logits, y) - smoothing * log_softmax(logits, dim=1).mean()
 
 
-def mixed(module: nn.Module, x: Tensor, y: Tensor, share: float, partners: Tensor) -> Tensor:
-    """Cross-entropy on `share` x each record + (1 - `share`) x its partner, with the labels mixed alike."""
-    logits = module(share * x + (1 - share) * x[partners])
-    return share * cross_entropy(logits, y) + (1 - share) * cross_entropy(logits, y[partners])
+def mixed(recipe: TorchRecipe, module: nn.Module, x: Tensor, y: Tensor, share: float, partners: Tensor) -> Tensor:
+    """The recipe's loss on `share` x each record + (1 - `share`) x its partner, with both targets' losses mixed alike.
+
+    Its gradient is that for mixed targets: the cross-entropy is linear in them, and the squared error only gains a
+    constant.
+    """
+    outputs = module(share * x + (1 - share) * x[partners])
+    return share * recipe.loss(outputs, y) + (1 - share) * recipe.loss(outputs, y[partners])
 
 
 def relaxed(logits: Tensor, y: Tensor, alpha: float, epoch: int) -> Tensor:
@@ -195,12 +227,12 @@ def epochs(module: nn.Module, loss: Loss, recipe: TorchRecipe, seed: int, data: 
         yield epoch
 
 
-def mean_loss(module: nn.Module, x: Tensor, y: Tensor) -> float:
-    """Mean cross-entropy of the module as it would answer; it is left training, as it was."""
+def mean_loss(recipe: TorchRecipe, module: nn.Module, x: Tensor, y: Tensor) -> float:
+    """Mean of the recipe's loss of the module as it would answer; it is left training, as it was."""
     module.eval()
     with torch.no_grad():
         parts = zip(torch.split(x, _AT_ONCE), torch.split(y, _AT_ONCE), strict=True)
-        total = sum(cross_entropy(module(a), b, reduction="sum").item() for a, b in parts)
+        total = sum(recipe.loss(module(a), b, reduction="sum").item() for a, b in parts)
     module.train()
     return total / len(y)
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from ..harness.checks import one_of, positive
 from ..harness.errors import UsageError
-from ..harness.protocols import Trained
+from ..harness.protocols import Recipe, Trained, task_of
 from ..harness.seeds import derive
-from ..harness.types import Ints, TrainingData
+from ..harness.types import Float32, Ints, TrainingData
+from ._loops import loops_for
 from ._plain import PlainTraining
 from ._regularised import LoopDefense
 from ._supported import require_supported
@@ -31,14 +32,17 @@ class Distillation(LoopDefense):
     The student's loss is temperature^2 x the cross-entropy between both models' answers at that temperature (Hinton et
     al., section 2); its gradient is that of the divergence. Deviation from Shejwalkar and Houmansadr: all public
     records are used, not those on which the teacher is most certain. The teacher is the very model that plain training
-    gives for the seed; the student has first weights and batches of its own.
+    gives for the seed; the student has first weights and batches of its own. It replaces a Keras model's own loss and
+    keeps its penalties. The student of a regressor descends on the squared difference from its teacher's numbers, which
+    have no temperature.
 
     Attributes:
         on: `public` or `members`: the records that the student learns on.
-        temperature: divides the logits of teacher and student, greater than 0.
+        temperature: divides the logits of teacher and student, greater than 0; 1 for regressors.
     """
 
     title: ClassVar[str] = "distillation"
+    frameworks: ClassVar[tuple[str, ...]] = ("torch", "keras")
 
     on: Literal["public", "members"] = "public"
     temperature: float = 1.0
@@ -46,6 +50,16 @@ class Distillation(LoopDefense):
     def __post_init__(self) -> None:
         one_of(("public", "members"), on=self.on)
         positive(temperature=self.temperature)
+
+    def supports(self, recipe: Recipe, records: int) -> str | None:
+        """Support recipes as all of these defences do, regressors at temperature 1 only."""
+        reason = super().supports(recipe, records)
+        if reason is None and task_of(recipe) == "regression" and self.temperature != 1:
+            reason = (
+                f"distillation of a {recipe.framework} regressor learns numbers, which have no temperature: "
+                "leave temperature at 1"
+            )
+        return reason
 
     def supports_data(self, public: int, users: bool) -> str | None:  # noqa: ARG002 - students learn from records
         """Support data with public records, where the student learns on them."""
@@ -58,17 +72,22 @@ class Distillation(LoopDefense):
 
         Raises:
             NotApplicable: `supports` has a reason against it.
-            UsageError: there are no public records, or training diverged.
+            UsageError: there are no public records, or the framework is not installed, or training diverged.
         """
         require_supported(self, recipe, rows)
         if self.on == "public" and len(data.public) == 0:
             raise UsageError("distillation on public records: the data have none; use on: members")
-        from ._regularised_torch import student
-
         unlabelled = dataclasses.replace(data, y=np.zeros_like(data.y))
         teachers = PlainTraining().train(recipe, data, rows, seeds)
         for own_rows, seed, teacher in zip(rows, seeds, teachers, strict=True):
             seen = data.public if self.on == "public" else own_rows
             own_seed = derive(seed, "student")
-            loop = student(teacher.model.logits(data.x[seen]), self.temperature, recipe, own_seed)
+            loop = self._student_of(teacher.model, data.x[seen], recipe, own_seed)
             yield Trained(recipe.fit_by(loop, unlabelled, seen, own_seed), mechanism=None)
+
+    def _student_of(self, teacher: Any, x: Float32, recipe: Any, seed: int) -> Any:
+        """The loop of a student that learns what `teacher` answers to records `x`."""
+        loops = loops_for(recipe)
+        if task_of(recipe) == "regression":
+            return loops.student_of_numbers(teacher.scaled(x), recipe, seed)
+        return loops.student(teacher.logits(x), self.temperature, recipe, seed)

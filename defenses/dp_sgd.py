@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import groupby
-from typing import ClassVar, TypeVar, cast
+from typing import ClassVar, TypeGuard, TypeVar, cast
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from ._plain import PlainAnswers
 from ._supported import require_supported
 
 # For recipes without a private trainer of their own. Each module has
-# `train(recipe, data, rows, seed, settings) -> Trained`; imported when first needed.
+# `train(recipe, data, rows, seed, settings) -> Trained` and `check(recipe, few)`; imported when first needed.
 _HALVES = {"torch": "._dpsgd_torch", "keras": "._dpsgd_keras"}
 _BY_USER = ("torch",)  # frameworks whose half clips the gradients of users
 _OVERRIDES = ("epochs", "batch_size", "learning_rate", "momentum")
@@ -112,6 +112,17 @@ class DPSGD(PlainAnswers):
             return "unit='user': the data do not tell whose each record is"
         return None
 
+    def check(self, recipe: Recipe, few: TrainingData) -> None:
+        """Try whether every record has a gradient of its own in the recipe's network.
+
+        Raises:
+            NotApplicable: the Keras network can bound no record's part.
+            UsageError: the same of a torch module; or the recipe does not take this defence's settings.
+        """
+        private = self.applied_to(recipe)
+        if not self._as_pool(private):
+            import_module(_HALVES[recipe.framework], __package__).check(private, few)
+
     def training_parameters(self) -> Mapping[str, object]:
         """Every parameter changes the weights."""
         return dataclasses.asdict(self)
@@ -127,12 +138,16 @@ class DPSGD(PlainAnswers):
         """
         require_supported(self, recipe, rows)
         self._require_users(data, rows)
-        if isinstance(recipe, PrivatePoolRecipe) and self.unit == "record":
+        if self._as_pool(recipe):
             yield from self._train_pool(self.applied_to(recipe), data, rows, seeds)
             return
         half = import_module(_HALVES[recipe.framework], __package__)
         for own_rows, seed in zip(rows, seeds, strict=True):
             yield cast(Trained, half.train(recipe, data, own_rows, seed, self))
+
+    def _as_pool(self, recipe: Recipe) -> TypeGuard[PrivatePoolRecipe]:
+        """Whether the recipe has a private trainer of its own, of networks that it knows."""
+        return isinstance(recipe, PrivatePoolRecipe) and self.unit == "record"
 
     def _train_pool(
         self, recipe: PrivatePoolRecipe, data: TrainingData, rows: Sequence[Ints], seeds: Sequence[int]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ..harness.checks import open_unit, positive
 from ..harness.protocols import Recipe
+from ._loops import loops_for
 from ._regularised import Regularised
-
-if TYPE_CHECKING:
-    from ._regularised_torch import Loop
 
 
 @dataclass(frozen=True)
@@ -21,7 +19,8 @@ class EarlyStopping(Regularised):
     best one). The held-out records are part of the model's own rows. No step follows their gradients, but they choose
     the weights, so they have been used and count as members: an audit that left them out would describe a smaller
     training set than the one that was asked for. Records are held out at random, one by one, also where several are
-    about one user.
+    about one user. A Keras model's own loss decides, without its penalties; best weights include the statistics of
+    normalisation layers.
 
     Attributes:
         validation: share of the model's rows that is held out, between 0 and 1; at least one record.
@@ -29,6 +28,7 @@ class EarlyStopping(Regularised):
     """
 
     title: ClassVar[str] = "early stopping"
+    frameworks: ClassVar[tuple[str, ...]] = ("torch", "keras")
 
     validation: float = 0.1
     patience: int = 5
@@ -47,8 +47,6 @@ class EarlyStopping(Regularised):
             return f"early stopping of a {recipe.framework} recipe on {records} records leaves none to train on"
         return super().supports(recipe, records)
 
-    def loop(self, recipe: Any, seed: int) -> Loop:
+    def loop(self, recipe: Any, seed: int) -> Any:
         """Return plain descent that stops early."""
-        from ._regularised_torch import early_stopping
-
-        return early_stopping(self, recipe, seed)
+        return loops_for(recipe).early_stopping(self, recipe, seed)

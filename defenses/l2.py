@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from ..harness.checks import positive
 from ..harness.protocols import Recipe, Trained
@@ -15,15 +15,23 @@ from ._plain import PlainAnswers, PlainTraining
 from ._supported import require_supported
 
 
+@runtime_checkable
+class Penalised(Recipe, Protocol):
+    """A recipe with the penalty under another name."""
+
+    def penalised(self, weight_decay: float, records: int) -> Recipe:
+        """Return the recipe whose mean loss over `records` has (weight_decay / 2) x the squares of its weights."""
+
+
 @dataclass(frozen=True)
 class L2(PlainAnswers, PlainTraining):
     """Plain training of the mean loss plus (weight_decay / 2) x the sum of the squares of all weights.
 
     A heuristic (Shokri et al. 2017, arXiv:1610.05820, section VIII): small weights cannot follow each record. The
-    penalty means the same everywhere: it replaces the `weight_decay` of recipes trained by gradient descent, and
-    becomes C = 1 / (weight_decay x records) in scikit-learn, whose loss is C x the sum over the records and whose
-    intercept is not penalised. A support vector machine separates classes by pairs, each with a part of the records, so
-    there the same C is a stronger penalty on a mean.
+    penalty means the same everywhere: it replaces the `weight_decay` of recipes trained by gradient descent; recipes of
+    scikit-learn, which state a penalty in other ways, translate it (`penalised`), and spare the intercepts. A support
+    vector machine separates classes by pairs, each with a part of the records, so there the same C is a stronger
+    penalty on a mean; a perceptron of scikit-learn penalises a last batch that is smaller by more.
 
     Attributes:
         weight_decay: weight of the penalty, greater than 0; it takes the place of the recipe's own.
@@ -37,9 +45,9 @@ class L2(PlainAnswers, PlainTraining):
         positive(weight_decay=self.weight_decay)
 
     def supports(self, recipe: Recipe, records: int) -> str | None:  # noqa: ARG002 - the protocol's signature
-        """Support recipes that have the penalty as a setting: `weight_decay`, or `C` of scikit-learn."""
-        if _penalty_of(recipe) is None:
-            return f"L2 is not available for this {recipe.framework} recipe, which has neither weight_decay nor C"
+        """Support recipes that have the penalty as a setting, `weight_decay` or another."""
+        if not isinstance(recipe, Penalised) and not _has_weight_decay(recipe):
+            return f"L2 is not available for this {recipe.framework} recipe, which has no setting for it"
         if getattr(recipe, "train", None) is not None:
             return f"L2 cannot change a training function of the user's; {recipe.framework} trains without one"
         return None
@@ -65,14 +73,10 @@ class L2(PlainAnswers, PlainTraining):
 
     def applied_to(self, recipe: Any, records: int) -> Any:
         """Return the recipe with this penalty in place of its own, for training on so many records."""
-        if _penalty_of(recipe) == "C":
-            return dataclasses.replace(recipe, C=1 / (self.weight_decay * records))
+        if isinstance(recipe, Penalised):
+            return recipe.penalised(self.weight_decay, records)
         return dataclasses.replace(recipe, weight_decay=self.weight_decay)
 
 
-def _penalty_of(recipe: Any) -> str | None:
-    """Name of the recipe's setting for the penalty."""
-    settings = {field.name for field in dataclasses.fields(recipe)}
-    if recipe.framework == "sklearn":
-        return "C" if "C" in settings else None
-    return "weight_decay" if "weight_decay" in settings else None
+def _has_weight_decay(recipe: Any) -> bool:
+    return "weight_decay" in {field.name for field in dataclasses.fields(recipe)}

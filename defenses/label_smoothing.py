@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..harness.checks import require
+from ._loops import loops_for
 from ._regularised import Regularised
 
 
@@ -26,6 +27,7 @@ class LabelSmoothing(Regularised):
     """
 
     title: ClassVar[str] = "label smoothing"
+    about_classes: ClassVar[str] = "spreads a label over the classes"
     frameworks: ClassVar[tuple[str, ...]] = ("torch", "keras")
 
     smoothing: float = 0.1
@@ -45,10 +47,4 @@ class LabelSmoothing(Regularised):
 
     def loop(self, recipe: Any, seed: int) -> Any:
         """Return descent on the smoothed loss."""
-        if recipe.framework == "keras":
-            from . import _regularised_keras
-
-            return _regularised_keras.label_smoothing(self, recipe, seed)
-        from . import _regularised_torch
-
-        return _regularised_torch.label_smoothing(self, recipe, seed)
+        return loops_for(recipe).label_smoothing(self, recipe, seed)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ..harness.checks import positive
+from ._loops import loops_for
 from ._regularised import Regularised
-
-if TYPE_CHECKING:
-    from ._regularised_torch import Loop
 
 
 @dataclass(frozen=True)
@@ -19,7 +17,8 @@ class RelaxLoss(Regularised):
     A heuristic. A batch whose mean loss is at least `alpha` is descended on. Below it, every other epoch (the first,
     the third, ...) ascends on the loss; the epochs between flatten the answers: they descend on the cross-entropy with
     soft labels that keep the probability of the true class and share the rest equally among the others. No gradient
-    flows through the soft labels.
+    flows through the soft labels. A Keras model's own loss is compared with `alpha`, descended and ascended on; its
+    penalties are descended on in every step.
 
     Deviations: the authors' published programs differ from the algorithm and from each other (they let the gradient
     through, cap the kept probability, or flatten only what is misclassified while ascending); this is the algorithm.
@@ -29,14 +28,14 @@ class RelaxLoss(Regularised):
     """
 
     title: ClassVar[str] = "RelaxLoss"
+    about_classes: ClassVar[str] = "flattens the probabilities of classes"
+    frameworks: ClassVar[tuple[str, ...]] = ("torch", "keras")
 
     alpha: float = 0.5
 
     def __post_init__(self) -> None:
         positive(alpha=self.alpha)
 
-    def loop(self, recipe: Any, seed: int) -> Loop:
+    def loop(self, recipe: Any, seed: int) -> Any:
         """Return descent on the relaxed loss."""
-        from ._regularised_torch import relaxloss
-
-        return relaxloss(self.alpha, recipe, seed)
+        return loops_for(recipe).relaxloss(self.alpha, recipe, seed)

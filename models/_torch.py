@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from art.estimators.classification import PyTorchClassifier
 
 Loop = Callable[[nn.Module, Tensor, Tensor], None]
-"""Trains a module in place on records (n, *shape) and labels (n,)."""
+"""Trains a module in place on records (n, *shape) and targets (n,): labels, or numbers of a regressor."""
 
 FILE = "model.safetensors"
 _AT_ONCE = 1024  # a convolutional network needs some 100 kB a record while it answers
@@ -39,14 +39,21 @@ DEVICE_VARIABLE = "PRIVASSAY_DEVICE"
 _GLOBAL_GENERATOR = threading.RLock()
 
 
-class TorchRecipe(Descent, Protocol):
-    """What the functions here need of a torch recipe."""
-
-    def untrained(self, shape: tuple[int, ...], n_classes: int, seed: int) -> nn.Module:
-        """Freshly initialised module from records (n, *shape) to logits (n, n_classes)."""
+class TorchDescent(Descent, Protocol):
+    """What the plain loop needs of a torch recipe, for classes or for numbers."""
 
     def optimizer_for(self, module: nn.Module) -> torch.optim.Optimizer:
         """The recipe's optimiser over the parameters of `module`."""
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """What training descends on: the mean loss of a batch, from what the module gives and its targets."""
+
+
+class TorchRecipe(TorchDescent, Protocol):
+    """What the functions here need of a torch recipe of classifiers."""
+
+    def untrained(self, shape: tuple[int, ...], n_classes: int, seed: int) -> nn.Module:
+        """Freshly initialised module from records (n, *shape) to logits (n, n_classes)."""
 
     def fit_by(self, loop: Loop, data: TrainingData, rows: Ints, seed: int) -> TorchModel:
         """Build the module from `seed` and let `loop` train it in place on `rows` of `data`."""
@@ -188,8 +195,8 @@ def train_by(loop: Loop, module: nn.Module, data: TrainingData, rows: Ints) -> T
     return TorchModel(module, data.shape, data.n_classes)
 
 
-def plain_loop(recipe: TorchRecipe, seed: int, halt: Halt) -> Loop:
-    """Minibatch descent on the mean cross-entropy, the records in a new order each epoch, by autograd."""
+def plain_loop(recipe: TorchDescent, seed: int, halt: Halt) -> Loop:
+    """Minibatch descent on the recipe's mean loss, the records in a new order each epoch, by autograd."""
 
     def loop(module: nn.Module, x: Tensor, y: Tensor) -> None:
         optimizer = recipe.optimizer_for(module)
@@ -198,7 +205,7 @@ def plain_loop(recipe: TorchRecipe, seed: int, halt: Halt) -> Loop:
             for batch in torch.split(torch.randperm(len(y), generator=generator), recipe.batch_size):
                 halt.check()
                 optimizer.zero_grad()
-                torch.autograd.backward(nn.functional.cross_entropy(module(x[batch]), y[batch]))
+                torch.autograd.backward(recipe.loss(module(x[batch]), y[batch]))
                 optimizer.step()
 
     return loop

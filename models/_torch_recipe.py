@@ -6,13 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ..harness.types import Ints, TrainingData
 from ._descent import DescentSettings
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
     from torch.optim import Optimizer
 
     from ._torch import Loop, TorchModel
@@ -53,6 +53,12 @@ class TorchSettings(DescentSettings, ABC):
         from . import _torch
 
         return _torch.optimizer_of(self, module)
+
+    def loss(self, outputs: Tensor, targets: Tensor, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
+        """What training descends on: the cross-entropy of logits (n, n_classes) and labels int64 (n,)."""
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(outputs, targets, reduction=reduction)
 
     def load(self, folder: Path, shape: tuple[int, ...], n_classes: int) -> TorchModel:
         """Read back what `TorchModel.save` wrote.

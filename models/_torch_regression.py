@@ -5,20 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
-from torch import Tensor, nn
+from torch import nn
 
 from ..harness.errors import UsageError
-from ..harness.seeds import derive
 from ..harness.types import Float32, Float64, Ints, TrainingData
-from ._mlp import MLP
 from ._regression import GridModel, load_grid, targets
-from ._torch import FILE, mlp, one_thread, optimizer_of
+from ._torch import FILE, Loop, mlp, one_thread, plain_loop
 from ._workers import Halt, cores, in_order
+
+if TYPE_CHECKING:
+    from .torch_mlp_regressor import TorchMLPRegressor
 
 
 class TorchRegressor(GridModel):
@@ -32,26 +34,50 @@ class TorchRegressor(GridModel):
 
     def answers(self, x: Float32) -> Float64:
         """Predicted numbers: float64 (n,)."""
+        return _middle(self.grid) + self.scaled(x).astype(np.float64) * _reach(self.grid)
+
+    def scaled(self, x: Float32) -> Float32:
+        """What the module gives, predicted numbers moved as the targets were: float32 (n,)."""
         with one_thread(), torch.inference_mode():
-            scaled: Float64 = self.module(torch.tensor(x))[:, 0].numpy().astype(np.float64)
-        return _middle(self.grid) + scaled * _reach(self.grid)
+            outputs: Float32 = self.module(torch.tensor(x))[:, 0].numpy()
+        return outputs
 
     def save_regressor(self, folder: Path) -> None:
         """Write `model.safetensors`."""
         save_model(self.module, str(folder / FILE))
 
 
-def fit_pool(recipe: MLP, data: TrainingData, rows: Sequence[Ints], seeds: Sequence[int]) -> Iterator[TorchRegressor]:
+def fit_pool(
+    recipe: TorchMLPRegressor, data: TrainingData, rows: Sequence[Ints], seeds: Sequence[int]
+) -> Iterator[TorchRegressor]:
     """Yield trained models, in order, one on each core of the CPU."""
 
     def work(own: tuple[Ints, int], halt: Halt) -> TorchRegressor:
-        return _fit(recipe, data, *own, halt)
+        own_rows, seed = own
+        return fit_by(plain_loop(recipe, seed, halt), recipe, data, own_rows, seed)
 
     with one_thread():
         yield from in_order(work, list(zip(rows, seeds, strict=True)), cores())
 
 
-def load(recipe: MLP, folder: Path, shape: tuple[int, ...], n_classes: int) -> TorchRegressor:
+def fit_by(loop: Loop, recipe: TorchMLPRegressor, data: TrainingData, rows: Ints, seed: int) -> TorchRegressor:
+    """Build the module, let `loop` train it on `rows` of `data`, on one thread, and return the model.
+
+    Raises:
+        UsageError: the data have classes, or training diverged.
+    """
+    numbers, grid = targets(data, rows)
+    scaled = ((numbers - _middle(grid)) / _reach(grid)).astype(np.float32)
+    module = _untrained(recipe, data.shape, seed)
+    with one_thread():
+        loop(module, torch.from_numpy(data.x[rows]), torch.from_numpy(scaled))
+    model = TorchRegressor(module, grid)
+    if not np.isfinite(model.answers(data.x[rows])).all():
+        raise UsageError(f"{recipe}: training diverged: answers are NaN or infinite; lower learning_rate")
+    return model
+
+
+def load(recipe: TorchMLPRegressor, folder: Path, shape: tuple[int, ...], n_classes: int) -> TorchRegressor:
     """Read the parameters into a module of the recipe.
 
     Raises:
@@ -66,32 +92,7 @@ def load(recipe: MLP, folder: Path, shape: tuple[int, ...], n_classes: int) -> T
     return TorchRegressor(module, load_grid(folder, n_classes))
 
 
-def _fit(recipe: MLP, data: TrainingData, rows: Ints, seed: int, halt: Halt) -> TorchRegressor:
-    numbers, grid = targets(data, rows)
-    scaled = ((numbers - _middle(grid)) / _reach(grid)).astype(np.float32)
-    module = _untrained(recipe, data.shape, seed)
-    with one_thread():
-        _descend(recipe, module, (torch.from_numpy(data.x[rows]), torch.from_numpy(scaled)), seed, halt)
-    model = TorchRegressor(module, grid)
-    if not np.isfinite(model.answers(data.x[rows])).all():
-        raise UsageError(f"{recipe}: training diverged: answers are NaN or infinite; lower learning_rate")
-    return model
-
-
-def _descend(recipe: MLP, module: nn.Module, records: tuple[Tensor, Tensor], seed: int, halt: Halt) -> None:
-    """Minibatch descent on the mean squared error, the records in a new order each epoch."""
-    x, wanted = records
-    optimizer = optimizer_of(recipe, module)
-    generator = torch.Generator().manual_seed(derive(seed, "batches"))
-    for _ in range(recipe.epochs):
-        for batch in torch.split(torch.randperm(len(wanted), generator=generator), recipe.batch_size):
-            halt.check()
-            optimizer.zero_grad()
-            torch.autograd.backward(nn.functional.mse_loss(module(x[batch])[:, 0], wanted[batch]))
-            optimizer.step()
-
-
-def _untrained(recipe: MLP, shape: tuple[int, ...], seed: int) -> nn.Sequential:
+def _untrained(recipe: TorchMLPRegressor, shape: tuple[int, ...], seed: int) -> nn.Sequential:
     return mlp((math.prod(shape), *recipe.hidden, 1), recipe.activation, seed)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -57,6 +57,10 @@ class SklearnLogisticRegression(SklearnRecipe):
         from sklearn.linear_model import LogisticRegression
 
         return LogisticRegression(C=self.C, max_iter=self.max_iter, random_state=seed)
+
+    def penalised(self, weight_decay: float, records: int) -> SklearnLogisticRegression:
+        """The regression with (weight_decay / 2) x the squares of its weights beside the mean loss."""
+        return replace(self, C=1 / (weight_decay * records))
 
     def with_weights(self, weights: Float64, intercepts: Float64) -> SklearnModel:
         """The regression with given weights, as if it had been fitted: what a private trainer returns.

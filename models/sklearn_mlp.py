@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 import numpy as np
@@ -67,7 +67,7 @@ class SklearnMLP(SklearnRecipe):
     Attributes:
         hidden_layer_sizes: width of each hidden layer, all at least 1.
         activation: `identity`, `logistic`, `tanh` or `relu`, of hidden layers.
-        alpha: strength of the L2 penalty, >= 0.
+        alpha: strength of the L2 penalty, >= 0: alpha / 2 x the squares of the weights beside the sum over a batch.
         batch_size: records in a step, at least 1; all of them where there are fewer.
         learning_rate_init: step size of Adam, > 0.
         max_iter: epochs, at least 1; scikit-learn warns when they did not suffice.
@@ -103,6 +103,10 @@ class SklearnMLP(SklearnRecipe):
             max_iter=self.max_iter,
             random_state=seed,
         )
+
+    def penalised(self, weight_decay: float, records: int) -> SklearnMLP:
+        """The layers with (weight_decay / 2) x the squares of their weights beside the mean loss of a full batch."""
+        return replace(self, alpha=weight_decay * min(self.batch_size, records))
 
     def fit(self, data: TrainingData, rows: Ints, seed: int) -> MLPModel:
         """Train on `rows` of `data`, on one core; the same seed gives the same model.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..harness.checks import positive
@@ -30,3 +30,7 @@ class SklearnRidge(SklearnRegression):
         from sklearn.linear_model import Ridge
 
         return Ridge(alpha=self.alpha, solver="cholesky")
+
+    def penalised(self, weight_decay: float, records: int) -> SklearnRidge:
+        """The regression with (weight_decay / 2) x the squares of its weights beside the mean squared error."""
+        return replace(self, alpha=weight_decay * records / 2)

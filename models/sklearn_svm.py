@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 import numpy as np
@@ -72,6 +72,10 @@ class SklearnSVM(SklearnRecipe):
         folds = StratifiedKFold(self.cv, shuffle=True, random_state=seed)
         machine = SVC(C=self.C, kernel=self.kernel, gamma=self.gamma)
         return CalibratedClassifierCV(machine, method="sigmoid", cv=folds, ensemble=False)
+
+    def penalised(self, weight_decay: float, records: int) -> SklearnSVM:
+        """The machine with C = 1 / (weight_decay x records), as if all records stood in each of its parts."""
+        return replace(self, C=1 / (weight_decay * records))
 
     def fit(self, data: TrainingData, rows: Ints, seed: int) -> SklearnModel:
         """Fit on `rows` of `data`, on one core; the same seed gives the same model.

@@ -12,6 +12,10 @@ from ..harness.types import Ints, TrainingData
 from ._mlp import MLP
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+
+    from ._torch import Loop
     from ._torch_regression import TorchRegressor
 
 
@@ -48,6 +52,31 @@ class TorchMLPRegressor(MLP):
         from . import _torch_regression
 
         return _torch_regression.fit_pool(self, data, rows, seeds)
+
+    def fit_by(self, loop: Loop, data: TrainingData, rows: Ints, seed: int) -> TorchRegressor:
+        """Build the module from `seed` and let `loop(module, x, y)` train it in place: for a defence's rules.
+
+        `x` is float32 (n, *shape), `y` float32 (n,), the targets moved to [-1, 1]: the `rows` of `data`, in memory. The
+        module gives (n, 1).
+
+        Raises:
+            UsageError: as `fit`.
+        """
+        from . import _torch_regression
+
+        return _torch_regression.fit_by(loop, self, data, rows, seed)
+
+    def optimizer_for(self, module: nn.Module) -> Optimizer:
+        """The recipe's optimiser over the parameters of `module`."""
+        from . import _torch
+
+        return _torch.optimizer_of(self, module)
+
+    def loss(self, outputs: Tensor, targets: Tensor, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
+        """What training descends on: the squared error of outputs (n, 1) and moved targets float32 (n,)."""
+        from torch.nn.functional import mse_loss
+
+        return mse_loss(outputs[:, 0], targets, reduction=reduction)
 
     def load(self, folder: Path, shape: tuple[int, ...], n_classes: int) -> TorchRegressor:
         """Read back what `save` wrote.

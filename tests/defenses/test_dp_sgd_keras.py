@@ -74,6 +74,12 @@ NETWORKS = """
     def remembering(shape, n): return plain(shape, n, Remembering())
     def dropout(shape, n): return plain(shape, n, layers.Dropout(0.5))
     def activity(shape, n): return plain(shape, n, layers.Dense(6, activity_regularizer="l2"))
+
+    def recurrent(shape, n, **options):
+        x = layers.Input(shape)
+        return made(x, layers.Dense(n)(layers.LSTM(4, name="memory", **options)(x)))
+
+    def unrolled(shape, n): return recurrent(shape, n, unroll=True)
 """
 
 
@@ -319,7 +325,7 @@ def test_one_seed_gives_one_model_and_another_another(data):
     assert not np.array_equal(block[0], block[1])
 
 
-@pytest.mark.parametrize("kind", ["cnn", "plain"])
+@pytest.mark.parametrize("kind", ["cnn", "plain", pytest.param("unrolled", marks=pytest.mark.slow)])
 def test_other_recipes_train_privately_and_repeat(recipes, kind, data):
     recipe = dataclasses.replace(recipes(kind), epochs=2, batch_size=50)
     first, again = (train(recipe, data, np.arange(150), learning_rate=0.2, **NOISE) for _ in range(2))
@@ -349,6 +355,10 @@ def test_a_private_model_meets_its_target_and_still_learns(data):
         ("remembering", "it keeps statistics of the records, to which no noise is added"),
         ("dropout", "it draws random numbers in training (Dropout)"),
         ("activity", "a layer adds a loss that depends on the records (add_loss, activity_regularizer)"),
+        (
+            "recurrent",
+            "layer 'memory' is LSTM, of which TensorFlow does not compute gradients record by record; unroll",
+        ),
     ],
 )
 def test_a_network_that_bounds_no_records_part_is_refused(user, kind, reason, data):

@@ -39,7 +39,7 @@ def test_it_keeps_the_best_epoch_before_patience_ran_out(patience):
     module = LONG.untrained(data.shape, 10, seed)
     history = [
         (torch.nn.functional.cross_entropy(module(x[held]), y[held]).item(), flat(module))
-        for _ in epochs(module, plain_loss, LONG, seed, (x[used], y[used]))
+        for _ in epochs(module, plain_loss(LONG), LONG, seed, (x[used], y[used]))
     ]
     curve = [loss for loss, _ in history]
     best = 0
@@ -88,7 +88,7 @@ def test_the_loss_is_that_of_all_records_at_once_as_they_would_be_answered():
     module = torch.nn.Sequential(SMALL.untrained((8, 8), 10, seed=0), torch.nn.BatchNorm1d(10), torch.nn.Dropout())
     x, y = tensors(np.arange(1500))  # more than are answered together
     state = {name: value.clone() for name, value in module.state_dict().items()}
-    found = mean_loss(module, x, y)
+    found = mean_loss(SMALL, module, x, y)
     assert module.training
     assert all(torch.equal(value, state[name]) for name, value in module.state_dict().items())
     assert found == pytest.approx(torch.nn.functional.cross_entropy(module.eval()(x), y).item(), rel=1e-5)

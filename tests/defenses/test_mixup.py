@@ -17,7 +17,7 @@ def test_the_loss_and_its_gradient_are_those_of_mixed_records_and_labels():
     inputs = (share * x + (1 - share) * x[partners]).astype(np.float32)
     labels = share * np.eye(10)[y] + (1 - share) * np.eye(10)[y[partners]]
     p = softmax(module(torch.from_numpy(inputs)).detach().numpy().astype(np.float64))
-    loss = mixed(module, torch.from_numpy(x), torch.from_numpy(y), share, torch.from_numpy(partners))
+    loss = mixed(SMALL, module, torch.from_numpy(x), torch.from_numpy(y), share, torch.from_numpy(partners))
     loss.backward()
     assert loss.item() == pytest.approx(-(labels * np.log(p)).sum(axis=1).mean(), rel=1e-5)
     last = list(module.parameters())[-1]  # the bias of the logits

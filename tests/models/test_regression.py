@@ -4,14 +4,18 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from privassay.attacks.membership.signals import log_loss
 from privassay.harness.errors import NotApplicable, UsageError
 from privassay.harness.protocols import task_of
+from privassay.harness.seeds import derive
 from privassay.harness.view import softmax
-from privassay.models import _processes, _regression
+from privassay.models import _processes, _regression, _torch
 from privassay.models._regression import answers_of, bandwidth, grid_logits
+from privassay.models._torch import one_thread
+from privassay.models.torch_mlp_regressor import TorchMLPRegressor
 from privassay.tests.support.regressors import REGRESSORS, regressor, training_data
 
 GRID = np.linspace(0.0, 400.0, 101)
@@ -136,6 +140,41 @@ def test_a_broken_grid_file_is_one_line(data, fitted, tmp_path):
     (tmp_path / _regression.FILE).write_bytes(b"not an array")
     with pytest.raises(UsageError, match=r"grid\.npy: cannot be read"):
         regressor("sklearn_ridge").load(tmp_path, data.shape, 101)
+
+
+@one_thread()
+def test_plain_training_is_the_naive_loop_byte_for_byte(data):
+    made, rows, seed = TorchMLPRegressor(hidden=(8, 8), epochs=7, weight_decay=0.01), np.arange(50, 200), 6
+    low, high = data.grid[0], data.grid[-1]
+    scaled = ((data.grid[data.y[rows]] - (low + high) / 2) / ((high - low) / 2)).astype(np.float32)
+    x, y = torch.from_numpy(data.x[rows]), torch.from_numpy(scaled)
+    module = _torch.mlp((10, 8, 8, 1), "relu", seed)
+    optimizer = torch.optim.Adam(module.parameters(), 0.01, weight_decay=0.01)
+    order = torch.Generator().manual_seed(derive(seed, "batches"))
+    for _ in range(7):
+        for batch in torch.randperm(150, generator=order).split(32):
+            optimizer.zero_grad()
+            ((module(x[batch])[:, 0] - y[batch]) ** 2).mean().backward()
+            optimizer.step()
+    found = made.fit(data, rows, seed).module
+    for own, expected in zip(found.parameters(), module.parameters(), strict=True):
+        np.testing.assert_array_equal(own.numpy(), expected.detach().numpy())
+
+
+def test_a_loop_of_a_defence_is_given_moved_targets_and_an_untrained_module(data):
+    made, rows, given = regressor("torch_mlp_regressor"), np.arange(300), []
+    model = made.fit_by(lambda module, x, y: given.extend([x, y, torch.get_num_threads()]), data, rows, seed=4)
+    x, y, threads = given
+    assert threads == 1
+    np.testing.assert_array_equal(x, data.x[rows])
+    assert y.dtype == torch.float32
+    assert y.numpy() == pytest.approx(np.interp(data.grid[data.y[rows]], data.grid[[0, -1]], [-1, 1]), abs=1e-6)
+    fresh = _torch.mlp((10, *made.hidden, 1), made.activation, 4)
+    for own, expected in zip(model.module.parameters(), fresh.parameters(), strict=True):
+        assert torch.equal(own, expected)
+    assert model.answers(data.x) == pytest.approx(
+        np.interp(model.scaled(data.x), [-1, 1], data.grid[[0, -1]]), abs=1e-3
+    )
 
 
 def test_divergence_is_one_line(data):
