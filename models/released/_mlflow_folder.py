@@ -114,7 +114,7 @@ def read_here(folder: Path, form: AnswerForm, dataset: Dataset, trust: Trust) ->
     if path := _file(folder, _named(flavors, "onnx", "data")):
         from ._onnx_files import by_onnx
 
-        return by_onnx(path)
+        return by_onnx(path, dataset)
     return None
 
 

@@ -67,7 +67,9 @@ class File:
         ask = self._ask(dataset, trust)
         model = AskedModel(ask, reading, self.batch_size)
         look_at(model, dataset)
-        return Released(model, self.path.name, self._sha256(), (), self.training_records, notes_of(ask))
+        return Released(
+            model, self.path.name, self._sha256(), (), self.training_records, notes_of(ask), self.batch_size
+        )
 
     def _ask(self, dataset: Dataset, trust: Trust) -> Ask:
         suffix = self.path.suffix
@@ -82,7 +84,7 @@ class File:
         if suffix == ".onnx":
             from ._onnx_files import by_onnx
 
-            return by_onnx(self.path)
+            return by_onnx(self.path, dataset)
         from ._sklearn_files import pickled_estimator, probabilities_of, skops_estimator
 
         read = skops_estimator if suffix == ".skops" else pickled_estimator

@@ -2,7 +2,6 @@ import hashlib
 import json
 import os
 import pickle
-import sys
 import zipfile
 
 import joblib
@@ -227,24 +226,3 @@ def test_files_that_are_something_else_are_refused_in_one_line(tmp_path, digits,
         File(tmp_path / "net.h5")
     with pytest.raises(UsageError, match="only weights of torch need it"):
         File(tmp_path / "a.skops", build=build)
-
-
-def test_onnx_needs_onnx_runtime(tmp_path, digits, monkeypatch):
-    path = tmp_path / "a.onnx"
-    path.write_bytes(b"")
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as where it is not installed
-    assert "a.onnx: needs ONNX Runtime" in refusal(File(path), digits)
-
-
-@pytest.mark.parametrize("zipmap", [False, True], ids=["table", "mappings"])
-def test_onnx_graphs_answer_as_the_estimator_did(tmp_path, digits, estimator, zipmap):
-    pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
-    to_onnx = pytest.importorskip("skl2onnx").to_onnx
-    path = tmp_path / "a.onnx"
-    flat = digits.x.reshape(len(digits), -1)
-    path.write_bytes(to_onnx(estimator, flat[:1], options={"zipmap": zipmap}).SerializeToString())
-    released = File(path).open(type(digits)("flat", flat, digits.y, 10, digits.bounds, True, "none"), Trust())
-    np.testing.assert_allclose(released.model.predict(flat), estimator.predict_proba(flat), atol=1e-5)
-    assert "failed on 2 records of shape (8, 8)" in refusal(File(path), digits)
-    path.write_bytes(b"no graph")
-    assert "a.onnx: cannot be read (" in refusal(File(path), digits)
