@@ -55,7 +55,8 @@ def class_target(
         raise UsageError(f"{where}: every label is {found[0]!r}; at least two classes are needed")
     if len(found) > max(2, len(labels) / 2):
         raise UsageError(
-            f"{where}: {len(found)} different labels in {len(labels)} records: must be classes; for a number set grid"
+            f"{where}: {len(found)} different labels in {len(labels)} records: must be classes; for a number set grid "
+            "(tables only)"
         )
     if positive is not None:
         if len(classes) != 2 or positive not in classes:

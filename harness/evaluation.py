@@ -26,7 +26,7 @@ from .events import Observer, StepAdvanced, StepFinished, StepStarted
 from .evidence import Artifact, AttackResult, file_sha256, write_atomically
 from .inversion_metrics import Judge, auxiliary_means, inversion_metrics
 from .metrics import membership_metrics, roc_curve
-from .pool import Pool, PoolReferences, RecordedModel
+from .pool import Pool, PoolReferences
 from .protocols import (
     Attack,
     ClassAttack,
@@ -56,7 +56,7 @@ from .types import (
     ThreatModel,
 )
 from .users import by_user, users_of
-from .view import Averaged, TargetView
+from .view import TargetView
 
 STEP = "attack"
 VERSION = 3
@@ -288,8 +288,6 @@ def _check_access(named: NamedAttack, pool: Pool, setting: Setting) -> None:
         given = pool.access(int(target))
         if ACCESS_LEVELS.index(needed) > ACCESS_LEVELS.index(given):
             raise NotApplicable(f"needs {needed}, the released model answers with {given}")
-        if named.repeats > 1 and given != "gradients":
-            raise NotApplicable("a released model is asked about each record once: there is nothing to average")
 
 
 def _each_target(
@@ -341,12 +339,10 @@ def _view(named: NamedAttack, pool: Pool, target: int, setting: Setting, budget:
     """The target as this attack may see it; `budget` items at the threat model's queries each, repeats not counted."""
     dataset, threat_model = setting.dataset, named.attack.threat_model
     return TargetView(
-        RecordedModel(pool, target, setting.candidates),
-        Averaged(pool.defense(target), named.repeats),
+        pool.deployed(target, setting.candidates, named.repeats),
         threat_model,
         (dataset.shape, dataset.bounds if dataset.to_fit is None else None, dataset.n_classes),
         budget * threat_model.query_budget,
-        generator(setting.seed, "release", pool.spec.id, target),
     )
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import canaries, config, policy
+from .answers import NamedTarget
 from .builder import Builder
+from .candidate_checks import check_candidates
 from .errors import UsageError
 from .evaluation import NamedAttack
 from .pool import CandidateSpec
 from .protocols import ClassAttack, DataDefense, Recipe, task_of
-from .released import NamedTarget
 from .released_plan import released_plan
 from .splits import paired_halves
 from .store import key_of
@@ -92,10 +93,12 @@ def make(path: Path, overrides: Sequence[str] = (), *, trust: bool = False) -> P
     named = (build.attack(name, section) for name, section in settings.all_attacks().items())
     attacks = tuple(n for n in named if n.id in settings.attacks or applies(n, dataset))
     _check_references(attacks, settings, build.source)
+    targets = tuple(replace(target, repeats=max((n.repeats for n in attacks), default=1)) for target in targets)
     _check_primary(attacks, settings, dataset, build.source)
     membership = tuple(n for n in attacks if n.attack.family == "membership" and applies(n, dataset))
     checked = membership or (build.attack("loss", {}),)
     forests = _control_forests(build)
+    check_candidates(specs, dataset, split.rows(0))  # last: it builds networks, and that takes seconds
     return Plan(settings, dataset, split, specs, targets, attacks, checked, forests, judge, rules, trusted)
 
 
@@ -165,8 +168,8 @@ def _check_references(attacks: Sequence[NamedAttack], settings: config.Experimen
     """The run leaves every attack the references it needs."""
     left, pool = settings.references, f"pool.models={settings.pool.models}"
     for named in attacks:
-        if settings.targets and named.repeats > 1:
-            raise UsageError(f"{source}: attacks.{named.id}.repeats: not with targets: each record is asked about once")
+        if settings.targets and settings.data is None and named.repeats > 1:
+            raise UsageError(f"{source}: attacks.{named.id}.repeats: a table holds one answer for each record")
         needed = named.attack.threat_model.reference_models
         if left >= needed:
             continue

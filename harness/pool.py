@@ -6,7 +6,7 @@ each is a `PoolModel`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Protocol
@@ -29,7 +29,7 @@ from .types import (
     PrivacyClaim,
     Split,
 )
-from .view import Averaged, Releasing, softmax
+from .view import Behind, Deployed, Releasing, mean_of, softmax
 
 _MODELS_IN_MEMORY = 4
 
@@ -132,8 +132,22 @@ class Pool:
 
     def released(self, k: int, repeats: int = 1) -> Float64:
         """What model k answers behind its defence on the audit records, the mean of `repeats`: float64 (n, classes)."""
-        rng = generator(self._seed, "release", self.spec.id, k)
-        return Averaged(self.defense(k), repeats).release(softmax(self.logits(k)[self._audited]), rng)
+        return mean_of(self.rounds(k, repeats))
+
+    def rounds(self, k: int, repeats: int) -> Iterator[Float64]:
+        """What model k answers behind its defence on the audit records, `repeats` times: float64 (n, classes) each."""
+        rng, answers = self._release_rng(k), softmax(self.logits(k)[self._audited])
+        return (self.defense(k).release(answers, rng) for _ in range(repeats))
+
+    def deployed(self, k: int, audited: Candidates, repeats: int) -> Deployed:
+        """Model k behind its defence, each question asked `repeats` times.
+
+        `audited` are the audit records, recognised by their very array `audited.x`.
+        """
+        return Behind(RecordedModel(self, k, audited), self.defense(k), repeats, self._release_rng(k))
+
+    def _release_rng(self, k: int) -> np.random.Generator:
+        return generator(self._seed, "release", self.spec.id, k)
 
     def measured(self, measure: Measure, repeats: int = 1) -> Float32:
         """`measure` of every model's released answers on the audit records: float32 (models, n) or (models, n, k).
@@ -201,8 +215,6 @@ class RecordedModel:
 
     def class_gradient(self, x: Float32, labels: Ints) -> Float32:
         """Gradient of the probability of `labels[i]` at `x[i]`: float32 (n, *shape)."""
-        if self._pool.access(self._k) != "gradients":
-            raise NotApplicable("a released model gives answers, no gradients")
         return self._pool.model(self._k).class_gradient(x, labels)
 
 

@@ -86,6 +86,24 @@ def prepares_records(recipe: Recipe) -> bool:
 
 
 @runtime_checkable
+class CheckedRecipe(Recipe, Protocol):
+    """A recipe that can say before training that it cannot train on such records: its network does not fit them."""
+
+    def check(self, few: TrainingData) -> None:
+        """Try what can be tried quickly, such as building a network once, and throw it away.
+
+        Called while a run is planned, before anything is trained. It leaves no trace: no later model depends on it, nor
+        does a global generator of torch. Passing promises nothing; `fit` still refuses what it meets.
+
+        Args:
+            few: some records that one model would be trained on, as it would get them, at most 64 of at most 4 classes.
+
+        Raises:
+            UsageError: no model can be trained on such records; one line in the words that `fit` would have.
+        """
+
+
+@runtime_checkable
 class PoolRecipe(Recipe, Protocol):
     """A recipe that trains many models as one program."""
 
@@ -171,6 +189,19 @@ class DataDefense(Defense, Protocol):
         Args:
             public: records that are members of no model.
             users: whether the data tell whose each record is.
+        """
+
+
+@runtime_checkable
+class CheckedDefense(Defense, Protocol):
+    """A defence that has to look at the network to say whether it can train it."""
+
+    def check(self, recipe: Recipe, few: TrainingData) -> None:
+        """As `CheckedRecipe.check`, for `recipe` behind this defence, which `supports` it.
+
+        Raises:
+            UsageError: the network cannot be trained by this defence.
+            NotApplicable: the same.
         """
 
 
@@ -360,6 +391,7 @@ class Released:
         references: answers of reference models that came with it.
         training_records: how many records it trained on, where its owner says; None where not.
         notes: what a reader of its results must know, in words.
+        batch_size: records that one question to it should hold, where many small ones cost more than few large ones.
     """
 
     model: ReleasedModel
@@ -368,6 +400,7 @@ class Released:
     references: tuple[RecordedReference, ...] = ()
     training_records: int | None = None
     notes: tuple[str, ...] = ()
+    batch_size: int = 64
 
 
 class TargetSource(Protocol):

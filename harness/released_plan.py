@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from . import config
+from .answers import NamedTarget, fingerprint
 from .builder import Builder
+from .candidate_checks import check_candidates
 from .errors import NotApplicable, UsageError, located
 from .pool import CandidateSpec
 from .protocols import RecordedReference, Released, TargetWithData, task_of
-from .released import NamedTarget, fingerprint
 from .splits import released_split, subset
 from .trust import Trust
 from .types import Dataset, Identity, Ints, Split
@@ -80,6 +81,7 @@ def _check_references(spec: CandidateSpec, settings: config.ExperimentConfig, da
         reason = "a recipe for regression, but released models are audited as classifiers"
     if reason is not None:
         raise UsageError(f"{spec.where}: {reason}")
+    check_candidates([spec], dataset, np.arange(len(dataset)))
 
 
 def _loader(settings: config.ExperimentConfig, sources: Sources, build: Builder) -> tuple[Any, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -28,39 +29,54 @@ class Releasing(Protocol):
         """Answers float64 (n, classes) from the model's own probabilities (n, classes)."""
 
 
+class Deployed(Protocol):
+    """A model with whatever stands before its answers."""
+
+    def rounds(self, x: Float32) -> Iterator[Float64]:
+        """Answers float64 (n, classes) to the same questions, as often as the attacker asks them; at least one."""
+
+    def class_gradient(self, x: Float32, labels: Ints) -> Float32:
+        """Gradient of the undefended probability of `labels[i]` at `x[i]`: float32 (n, *shape)."""
+
+
 @dataclass(frozen=True)
-class Averaged:
-    """The mean of several answers to the same question: what an attacker sees who asks again and again.
+class Behind:
+    """A model behind a defence of its answers: `Deployed`.
 
     Attributes:
+        model: the model; asked once, it does not change.
         defense: gives each answer, with randomness of its own.
-        repeats: how many, at least 1.
+        repeats: how many answers, at least 1.
+        rng: randomness of the defence.
     """
 
+    model: AnsweringModel
     defense: Releasing
     repeats: int
+    rng: np.random.Generator
 
-    def release(self, probabilities: Float64, rng: np.random.Generator) -> Float64:
-        """Mean answers: float64 (n, classes)."""
-        total = self.defense.release(probabilities, rng)
-        for _ in range(self.repeats - 1):
-            total = total + self.defense.release(probabilities, rng)
-        return total / self.repeats if self.repeats > 1 else total
+    def rounds(self, x: Float32) -> Iterator[Float64]:
+        """What the defence makes of the model's answers, again and again: float64 (n, classes) each."""
+        probabilities = softmax(self.model.logits(x))
+        for _ in range(self.repeats):
+            yield self.defense.release(probabilities, self.rng)
 
-    def of_labels(self) -> Averaged:
-        """The same questions asked by somebody who sees labels only: each answer counts as one vote for its label."""
-        return replace(self, defense=_Labels(self.defense))
+    def class_gradient(self, x: Float32, labels: Ints) -> Float32:
+        """Of the model itself: whoever has gradients has the weights, and computes past any defence of the output."""
+        return self.model.class_gradient(x, labels)
 
 
-@dataclass(frozen=True)
-class _Labels:
-    """The label of each answer as a row of zeros and a one."""
+def mean_of(rounds: Iterator[Float64]) -> Float64:
+    """Mean of at least one array of answers, in the order in which they come."""
+    total, count = next(rounds), 1
+    for answers in rounds:
+        total, count = total + answers, count + 1
+    return total / count if count > 1 else total
 
-    defense: Releasing
 
-    def release(self, probabilities: Float64, rng: np.random.Generator) -> Float64:
-        answers = self.defense.release(probabilities, rng)
-        return np.asarray(np.eye(answers.shape[1])[answers.argmax(axis=1)])
+def _vote(answers: Float64) -> Float64:
+    """The label of each answer as a row of zeros and a one: float64 (n, classes)."""
+    return np.asarray(np.eye(answers.shape[1])[answers.argmax(axis=1)])
 
 
 class AccessDenied(PrivassayError):
@@ -80,31 +96,23 @@ class TargetView:
 
     def __init__(
         self,
-        model: AnsweringModel,
-        defense: Releasing,
+        target: Deployed,
         threat_model: ThreatModel,
         records: tuple[tuple[int, ...], tuple[float, float] | None, int],
         budget: int,
-        rng: np.random.Generator,
     ) -> None:
-        """Wrap `model`.
+        """Wrap `target`.
 
         Args:
-            model: the target.
-            defense: its `release` stands between the model and the answer. Of an `Averaged` one an attack that sees
-                labels only gets the label that most answers have (the first of equals), not that of their mean.
+            target: an attack sees the mean of its rounds of answers; one that sees labels only gets the label that most
+                of them have (the first of equals), not that of their mean.
             threat_model: what the attack may use.
             records: shape and bounds of one record and the number of classes; no bounds where columns have none.
-            budget: evaluations of the target allowed in all.
-            rng: randomness of the defence, not of the attack.
+            budget: evaluations of the target allowed in all, of which those of later rounds are not counted.
         """
-        self._model = model
+        self._target = target
         self._access = threat_model.access
-        self._defense = defense
-        if self._access == "labels" and isinstance(defense, Averaged):
-            self._defense = defense.of_labels()
         self._budget = budget
-        self._rng = rng
         self.shape, self._bounds, self.n_classes = records
         self.queries = 0
 
@@ -130,15 +138,13 @@ class TargetView:
         return np.asarray(self._answer(x).argmax(axis=1), dtype=np.int64)
 
     def class_gradient(self, x: Float32, labels: Ints) -> Float32:
-        """Gradient of the undefended probability of `labels[i]` at `x[i]`: float32 (n, *shape).
-
-        Whoever has gradients has the weights, and computes past any defence of the output.
-        """
+        """Gradient of the undefended probability of `labels[i]` at `x[i]`: float32 (n, *shape)."""
         self._spend("gradients", len(x))
-        return self._model.class_gradient(x, labels)
+        return self._target.class_gradient(x, labels)
 
     def _answer(self, x: Float32) -> Float64:
-        return self._defense.release(softmax(self._model.logits(x)), self._rng)
+        rounds = self._target.rounds(x)
+        return mean_of(map(_vote, rounds) if self._access == "labels" else rounds)
 
     def _spend(self, needed: Access, count: int) -> None:
         if ACCESS_LEVELS.index(needed) > ACCESS_LEVELS.index(self._access):

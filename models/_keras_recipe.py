@@ -35,6 +35,14 @@ class KerasRecipe(ABC):
             UsageError: TensorFlow is not installed, or there can be no such network for these records.
         """
 
+    def check(self, few: TrainingData) -> None:
+        """Build the network for such records once.
+
+        Raises:
+            UsageError: as `untrained`.
+        """
+        self.untrained(few.shape, few.n_classes, seed=0)
+
     def fit(self, data: TrainingData, rows: Ints, seed: int) -> KerasModel:
         """Train on `rows` of `data`; the same seed gives the same weights on the same CPU.
 

@@ -53,17 +53,29 @@ class PythonTraining:
         """Whether records reach it as the data set has them, not prepared by its members."""
         return self.records == "frame"
 
+    def check(self, few: TrainingData) -> None:
+        """Make what the function would get of such records; it is not called, for it may take long.
+
+        Raises:
+            UsageError: records that are no rows of a table.
+        """
+        self._shown(few, np.arange(len(few.y)))
+
+    def _shown(self, data: TrainingData, rows: Ints) -> tuple[Given, Any]:
+        """What makes frames or arrays of records, and what it makes of `rows`."""
+        given: Given = np.array if self.records == "array" else all_cells(data.columns, self.train.name)
+        try:
+            return given, given(data.x[rows])
+        except NotApplicable as error:
+            raise UsageError(f"{self.train.name}: records: frame: {error}") from error
+
     def fit(self, data: TrainingData, rows: Ints, seed: int) -> FunctionModel:
         """Train on `rows` of `data`.
 
         Raises:
             UsageError: the function fails, or returns nothing that can be asked; records that are no rows of a table.
         """
-        given: Given = np.array if self.records == "array" else all_cells(data.columns, self.train.name)
-        try:
-            own = given(data.x[rows])
-        except NotApplicable as error:
-            raise UsageError(f"{self.train.name}: records: frame: {error}") from error
+        given, own = self._shown(data, rows)
         returned = called(self.train, own, data.y[rows], data.n_classes, seed)
         predict = getattr(returned, "predict_proba", returned)
         if not callable(predict):

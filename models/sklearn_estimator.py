@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,6 +20,9 @@ from ._user import one_line
 
 if TYPE_CHECKING:
     from sklearn.base import ClassifierMixin
+
+
+_SILENT = "has no predict_proba: CalibratedClassifierCV gives it one"
 
 
 class UserModel(SklearnModel):
@@ -90,6 +95,26 @@ class SklearnEstimator(SklearnRecipe):
             )
         return seeded(clone(made), seed)
 
+    def check(self, few: TrainingData) -> None:
+        """Save the classifier as the function builds it, and again fitted to a few records: it then holds more types.
+
+        A fit that fails, or answers that are no probabilities, prove nothing, since the records are few: neighbours,
+        folds or covariances may want more.
+
+        Raises:
+            UsageError: as `untrained` or `UserModel.save`, or what was fitted has no `predict_proba`.
+        """
+        estimator = self.untrained(seed=0)
+        _require_saved(UserModel(estimator, few.n_classes))
+        try:
+            with warnings.catch_warnings(action="ignore"):  # of what is said about so few records, nothing matters
+                fitted(estimator, few, np.arange(len(few.y)))
+        except Exception:  # whatever the user's code does
+            return
+        if not hasattr(estimator, "predict_proba"):
+            raise self._refused(estimator, _SILENT)
+        _require_saved(UserModel(estimator, few.n_classes))
+
     def fit(self, data: TrainingData, rows: Ints, seed: int) -> SklearnModel:
         """Fit on `rows` of `data`, on one core where the classifier lets us decide.
 
@@ -106,8 +131,17 @@ class SklearnEstimator(SklearnRecipe):
             raise UsageError(f"{self.build.name}: its fit failed: {one_line(error, self.build)}") from error
         reason = objection(estimator, data.x[rows[:5]], data.y[rows], data.n_classes)
         if reason is not None:
-            raise UsageError(f"{self.build.name}: {type(estimator).__name__} {reason}")
+            raise self._refused(estimator, reason)
         return UserModel(estimator, data.n_classes)
+
+    def _refused(self, estimator: Any, reason: str) -> UsageError:
+        return UsageError(f"{self.build.name}: {type(estimator).__name__} {reason}")
+
+
+def _require_saved(model: UserModel) -> None:
+    """Raise `UsageError` if `model` could not be saved."""
+    with tempfile.TemporaryDirectory(prefix="privassay-") as folder:
+        model.save(Path(folder))
 
 
 def seeded(estimator: Any, seed: int) -> Any:
@@ -125,7 +159,7 @@ def seeded(estimator: Any, seed: int) -> Any:
 def objection(estimator: Any, x: Float32, y: Ints, n_classes: int) -> str | None:
     """Why a fitted estimator cannot be asked, or None: its method, its classes, its answers on some records `x`."""
     if not hasattr(estimator, "predict_proba"):
-        return "has no predict_proba: CalibratedClassifierCV gives it one"
+        return _SILENT
     classes = np.asarray(getattr(estimator, "classes_", ()))
     expected = np.unique(y)
     known = classes.dtype.kind in "iu" and len(set(classes.tolist())) == len(classes)

@@ -36,6 +36,14 @@ class TorchCNN(TorchSettings):
         for channels in self.channels:
             positive(channels=channels)
 
+    def check(self, few: TrainingData) -> None:
+        """Build the network for such records once.
+
+        Raises:
+            UsageError: as `untrained`.
+        """
+        self.untrained(few.shape, few.n_classes, seed=0)
+
     def fit_pool(self, data: TrainingData, rows: Sequence[Ints], seeds: Sequence[int]) -> Iterator[TorchModel]:
         """Yield a model for each entry of `rows` and `seeds`, in order; each is the one that `fit` gives."""
         from . import _module_pool

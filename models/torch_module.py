@@ -35,6 +35,14 @@ class TorchModule(TorchSettings):
     build: UserFunction
     train: UserFunction | None = None
 
+    def check(self, few: TrainingData) -> None:
+        """Let the user's function build a module for such records once.
+
+        Raises:
+            UsageError: as `untrained`.
+        """
+        self.untrained(few.shape, few.n_classes, seed=0)
+
     def fit_pool(self, data: TrainingData, rows: Sequence[Ints], seeds: Sequence[int]) -> Iterator[TorchModel]:
         """Yield a model for each entry of `rows` and `seeds`, in order; each is the one that `fit` gives.
 

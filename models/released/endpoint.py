@@ -38,8 +38,8 @@ class Endpoint:
             as the file has columns, or records features, in that order. Empty: all columns of the data, or where these
             have none, features by their numbers from 0. Columns are sent as cells of the file, texts included.
         answers: what the numbers are: `probabilities`, `logits` or `labels`.
-        batch_size: most records in one request, at least 1. Answers that are kept are asked for 64 at a time at most;
-            attacks that ask about further records do so in larger ones.
+        batch_size: most records in one request, at least 1. Of more than 64, the largest multiple of 64 in it is used
+            for the records of the data set, whose answers are kept.
         timeout: most seconds until the connection stands, until a request is sent, and from then to the last byte of
             its answer; > 0. Bytes that trickle in do not prolong it.
         retries: how often a request is repeated, at least 0.
@@ -94,7 +94,7 @@ class Endpoint:
         asked = AskedModel(ask, reading, self.batch_size)
         model = EndpointModel(asked, self.query_budget, look_at(asked, dataset, self.query_budget))
         notes = ("an endpoint may change between two requests: no digest of the model is known", *notes_of(ask))
-        return Released(model, self.source, "", training_records=self.training_records, notes=notes)
+        return Released(model, self.source, "", (), self.training_records, notes, self.batch_size)
 
     @property
     def source(self) -> str:

@@ -66,4 +66,4 @@ class Python:
         look_at(model, dataset)
         digest = f"module digest {self.predict.sha256}; what the module reads, such as weights, is not in it"
         notes = (digest, *notes_of(ask))
-        return Released(model, name, "", training_records=self.training_records, notes=notes)
+        return Released(model, name, "", (), self.training_records, notes)

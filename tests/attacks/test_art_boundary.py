@@ -8,7 +8,7 @@ from privassay.defenses.output_perturbation import OutputPerturbation
 from privassay.harness.errors import NotApplicable, UsageError
 from privassay.harness.protocols import MembershipContext
 from privassay.harness.types import Candidates, ThreatModel
-from privassay.harness.view import TargetView
+from privassay.harness.view import Behind, TargetView
 from scipy.stats import spearmanr
 
 D = 8
@@ -34,7 +34,7 @@ def records(n, seed):
 def view(budget, model=None, defense=None):
     threat_model = ThreatModel("labels", False, False, 0, 1)
     model, defense = model or Plane(), defense or NoDefense()
-    return TargetView(model, defense, threat_model, ((D,), (0.0, 1.0), 2), budget, np.random.default_rng(0))
+    return TargetView(Behind(model, defense, 1, np.random.default_rng(0)), threat_model, ((D,), (0.0, 1.0), 2), budget)
 
 
 def score(attack, candidates, auxiliary, seed=0, **target):

@@ -8,7 +8,7 @@ from privassay.defenses.none import NoDefense
 from privassay.harness.errors import NotApplicable, UsageError
 from privassay.harness.protocols import KnownMembers, MembershipContext
 from privassay.harness.types import Candidates
-from privassay.harness.view import TargetView
+from privassay.harness.view import Behind, TargetView
 from sklearn.metrics import roc_auc_score
 
 N, CLASSES = 400, 4
@@ -60,7 +60,7 @@ def world():
 
 def view(attack, model):
     records = ((1,), (0.0, float(N)), CLASSES)
-    return TargetView(model, NoDefense(), attack.threat_model, records, N, np.random.default_rng(0))
+    return TargetView(Behind(model, NoDefense(), 1, np.random.default_rng(0)), attack.threat_model, records, N)
 
 
 def context(candidates, references=None, known=None):

@@ -7,7 +7,7 @@ from privassay.attacks.inversion.art_miface import ArtMIFace
 from privassay.defenses.none import NoDefense
 from privassay.harness.protocols import InversionContext
 from privassay.harness.types import Candidates
-from privassay.harness.view import TargetView, softmax
+from privassay.harness.view import Behind, TargetView, softmax
 
 CLASSES = 3
 RECORDS = ((4,), (0.0, 1.0), CLASSES)
@@ -32,7 +32,7 @@ class Softmax:
 
 def view(attack, classes):
     budget = attack.threat_model.query_budget * classes
-    return TargetView(Softmax(), NoDefense(), attack.threat_model, RECORDS, budget, np.random.default_rng(0))
+    return TargetView(Behind(Softmax(), NoDefense(), 1, np.random.default_rng(0)), attack.threat_model, RECORDS, budget)
 
 
 def context():

@@ -10,7 +10,7 @@ from privassay.defenses.none import NoDefense
 from privassay.harness.errors import NotApplicable
 from privassay.harness.protocols import MembershipContext
 from privassay.harness.types import Candidates
-from privassay.harness.view import TargetView
+from privassay.harness.view import Behind, TargetView
 
 FEW = st.lists(st.integers(-3, 3), min_size=1, max_size=20)
 
@@ -30,7 +30,7 @@ class Slope:
 
 def score(attack, candidates, auxiliary):
     budget = attack.threat_model.query_budget * len(candidates)
-    view = TargetView(Slope(), NoDefense(), attack.threat_model, ((1,), (-9.0, 9.0), 2), budget, None)
+    view = TargetView(Behind(Slope(), NoDefense(), 1, None), attack.threat_model, ((1,), (-9.0, 9.0), 2), budget)
     return attack.score(view, candidates, MembershipContext(auxiliary, None, None, seed=1)), view.queries
 
 

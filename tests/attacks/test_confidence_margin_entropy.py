@@ -8,7 +8,7 @@ from privassay.attacks.membership.margin import Margin
 from privassay.defenses.none import NoDefense
 from privassay.harness.protocols import MembershipContext
 from privassay.harness.types import Candidates
-from privassay.harness.view import TargetView
+from privassay.harness.view import Behind, TargetView
 
 ATTACKS = [Confidence(), Margin(), Entropy()]
 
@@ -27,7 +27,7 @@ def scored(attack, logits, labels):
     n, classes = np.shape(logits)
     candidates = Candidates(np.arange(n), np.arange(n, dtype=np.float32)[:, None], np.array(labels))
     records = ((1,), (0.0, float(n)), classes)
-    view = TargetView(Table(logits), NoDefense(), attack.threat_model, records, n, np.random.default_rng(0))
+    view = TargetView(Behind(Table(logits), NoDefense(), 1, np.random.default_rng(0)), attack.threat_model, records, n)
     scores = attack.score(view, candidates, MembershipContext(candidates, None, None, seed=0))
     assert scores.ids.tolist() == list(range(n))
     assert view.queries == n

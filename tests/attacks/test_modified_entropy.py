@@ -10,7 +10,7 @@ from privassay.defenses.none import NoDefense
 from privassay.harness.errors import NotApplicable
 from privassay.harness.protocols import MembershipContext
 from privassay.harness.types import Candidates
-from privassay.harness.view import TargetView, softmax
+from privassay.harness.view import Behind, TargetView, softmax
 
 
 def balanced_accuracy(values, member, threshold):
@@ -86,7 +86,7 @@ def score(references, logits):
     attack = ModifiedEntropy()
     candidates = Candidates(np.arange(n), np.arange(n, dtype=np.float32)[:, None], LABELS)
     records = ((1,), (0.0, float(n)), 2)
-    view = TargetView(Table(logits), NoDefense(), attack.threat_model, records, n, np.random.default_rng(0))
+    view = TargetView(Behind(Table(logits), NoDefense(), 1, np.random.default_rng(0)), attack.threat_model, records, n)
     return attack.score(view, candidates, MembershipContext(candidates, references, None, seed=0)).values
 
 

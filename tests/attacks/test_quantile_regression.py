@@ -8,7 +8,7 @@ from privassay.defenses.none import NoDefense
 from privassay.harness.errors import NotApplicable
 from privassay.harness.protocols import MembershipContext
 from privassay.harness.types import Candidates
-from privassay.harness.view import TargetView
+from privassay.harness.view import Behind, TargetView
 from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
@@ -77,7 +77,7 @@ def world(candidates, auxiliary, features=3, seed=0):
 def score(attack, model, candidates, auxiliary):
     records = (candidates.x.shape[1:], (-1.0, 1e4), 2)
     budget = attack.threat_model.query_budget * len(candidates)
-    view = TargetView(model, NoDefense(), attack.threat_model, records, budget, np.random.default_rng(0))
+    view = TargetView(Behind(model, NoDefense(), 1, np.random.default_rng(0)), attack.threat_model, records, budget)
     return attack.score(view, candidates, MembershipContext(auxiliary, None, None, seed=0)).values
 
 

@@ -248,7 +248,11 @@ NAMED = "column 'file_name', row"
         ("u2,0", "u2,perhaps", "column 'trained', row 2: 'perhaps': must be 1, true or yes for a member, 0, false or"),
         ("u2,0", "u2,1", "column 'trained': every flag is 1; members and non-members are needed"),
         ("well", "sick", "target 'y': every label is 'sick'; at least two classes are needed"),
-        ("sick,r1", "ill,r1", "target 'y': 3 different labels in 4 records: must be classes"),
+        (
+            "sick,r1",
+            "ill,r1",
+            "target 'y': 3 different labels in 4 records: must be classes; for a number set grid (tab",
+        ),
         ("sick", "ill", "target 'y': positive='sick': must be one of two classes, not ['ill', 'well']"),
         (
             "file_name",

@@ -64,7 +64,7 @@ def test_bad_schemas_are_one_line(file, changes, message):
 
 
 def test_a_number_without_a_grid_is_told_of_it(file):
-    with pytest.raises(UsageError, match="must be classes; for a number set grid"):
+    with pytest.raises(UsageError, match=r"must be classes; for a number set grid \(tables only\)"):
         Table(file, target="price", missing="drop").load()
 
 

@@ -5,12 +5,13 @@ import pytest
 from privassay.defenses.none import NoDefense
 from privassay.experiments.diabetes import Diabetes
 from privassay.harness import catalog
+from privassay.harness.answers import NamedTarget
 from privassay.harness.canaries import among_members, ordinary
 from privassay.harness.candidates import Bench, baseline_of
 from privassay.harness.evaluation import ArtifactWriter
 from privassay.harness.pool import CandidateSpec
 from privassay.harness.protocols import Released
-from privassay.harness.released import NamedTarget, released_pool
+from privassay.harness.released import released_pool
 from privassay.harness.splits import paired_halves, released_split, subset
 from privassay.harness.training import train_pool
 from privassay.harness.types import Identity

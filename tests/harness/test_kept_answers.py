@@ -5,12 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from privassay.harness import catalog
+from privassay.harness.answers import BATCH, NamedTarget
 from privassay.harness.columns import CategoryColumn, RecordColumns
+from privassay.harness.errors import InfrastructureError
 from privassay.harness.evaluation import run_membership
 from privassay.harness.events import ignore
 from privassay.harness.protocols import Released
-from privassay.harness.released import NamedTarget, released_pool
+from privassay.harness.released import released_pool
 from privassay.harness.store import Store
 from privassay.harness.training import train_pool
 from privassay.harness.types import Dataset, Identity, Split
@@ -56,3 +59,38 @@ def test_other_cells_behind_the_same_features_are_asked_about_again(tmp_path):
         named = NamedTarget("m", "here", Identity("file", {}, "0"), Released(model, "m", "1"), small.spec(), False)
         released_pool(named, (data, split), Store(tmp_path), 0, ignore)
         assert model.asked == asked
+
+
+class Requests:
+    """Answers with what each record holds, remembers how many records each request held, and falls silent."""
+
+    answers = "probabilities"
+
+    def __init__(self, last=10**9):
+        self.sizes, self.last = [], last
+
+    def predict(self, x):
+        if len(self.sizes) == self.last:
+            raise InfrastructureError("no answer")
+        self.sizes.append(len(x))
+        return np.hstack([x, 1 - x]).astype(np.float64)
+
+
+def test_a_question_holds_as_many_blocks_as_go_and_each_is_kept_by_itself(tmp_path):
+    n = 5 * BATCH + 3
+    x = np.random.default_rng(0).random((n, 1), dtype=np.float32)
+    data = Dataset("api", x, np.arange(n) % 2, 2, (0.0, 1.0), False, "none")
+    split = Split(np.arange(n), np.arange(0), np.arange(n)[None] % 2 == 0, released=True)
+
+    def asked(model, batch_size):
+        opened = Released(model, "http://host", "", batch_size=batch_size)
+        named = NamedTarget("m", "here", Identity("endpoint", {}, "0"), opened, small.spec(), False)
+        pool = released_pool(named, (data, split), Store(tmp_path), 0, ignore)
+        np.testing.assert_allclose(pool.released(0)[:, 0], x[:, 0], rtol=1e-5)
+        return model.sizes
+
+    with pytest.raises(InfrastructureError):
+        asked(stopped := Requests(last=1), batch_size=2 * BATCH + 5)
+    assert stopped.sizes == [2 * BATCH]
+    assert asked(Requests(), batch_size=3 * BATCH) == [BATCH, 2 * BATCH + 3]
+    assert asked(Requests(), batch_size=1) == []

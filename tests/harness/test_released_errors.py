@@ -7,11 +7,13 @@ import threading
 import numpy as np
 import pytest
 import yaml
+from privassay.harness import plan
+from privassay.harness.answers import NamedTarget
 from privassay.harness.cli import main
 from privassay.harness.errors import ExitCode, InfrastructureError, UsageError
 from privassay.harness.events import ignore
 from privassay.harness.protocols import Released
-from privassay.harness.released import NamedTarget, released_pool
+from privassay.harness.released import released_pool
 from privassay.harness.store import Store
 from privassay.harness.types import Dataset, Identity, Split
 from privassay.tests.support import released, small
@@ -114,5 +116,25 @@ def test_what_an_attack_meets(tmp_path, kind, where):
     named = NamedTarget("api", WHERE, Identity("endpoint", {}, "0"), opened, small.spec(), False)
     pool = released_pool(named, (dataset, split), Store(tmp_path), 0, ignore)
     with pytest.raises(kind) as raised:
-        pool.model(0).logits(-np.ones((3, 2), np.float32))
+        next(pool.deployed(0, None, 1).rounds(-np.ones((3, 2), np.float32)))
     assert str(raised.value) == f"{where}http://host/invocations: status: over"
+
+
+def test_references_that_cannot_be_trained_are_refused_before_anything_is_asked(tmp_path):
+    released.write_table(tmp_path)
+    (tmp_path / "never_asked.py").write_text("def opened():\n    raise AssertionError('it was opened')\n")
+    content = {
+        "name": "audit",
+        "data": {"component": "table", "path": "records.csv", "target": "label", "member": "member"},
+        "targets": {"api": {"component": "python", "predict": "never_asked:opened"}},
+        "models": {"cnn": {"component": "torch_cnn"}},
+        "defenses": {"none": {}},
+        "reference": "cnn/none",
+        "pool": {"models": 4},
+        "attacks": {"lira": {}},
+    }
+    path = tmp_path / "audit.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(UsageError) as raised:
+        plan.make(path)
+    assert str(raised.value).startswith(f"{path}: reference cnn/none: records of shape (64,): must be pictures")

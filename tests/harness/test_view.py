@@ -6,7 +6,7 @@ from privassay.defenses.gaussian_noise import GaussianNoise
 from privassay.defenses.none import NoDefense
 from privassay.defenses.output_perturbation import OutputPerturbation
 from privassay.harness.types import ThreatModel
-from privassay.harness.view import AccessDenied, Averaged, TargetView, softmax
+from privassay.harness.view import AccessDenied, Behind, TargetView, softmax
 
 
 class Linear:
@@ -20,10 +20,12 @@ class Linear:
         pass
 
 
-def view(access, budget=100, defense=None):
+def view(access, budget=100, defense=None, repeats=1):
     threat_model = ThreatModel(access, False, False, 0, 1)
     records = ((3,), (0.0, 1.0), 2)
-    return TargetView(Linear(), defense or NoDefense(), threat_model, records, budget, np.random.default_rng(0))
+    return TargetView(
+        Behind(Linear(), defense or NoDefense(), repeats, np.random.default_rng(0)), threat_model, records, budget
+    )
 
 
 X = np.ones((4, 3), np.float32)
@@ -79,8 +81,8 @@ class Answers:
 def test_who_sees_labels_only_takes_the_label_that_most_answers_have():
     """Mean and majority disagree: one answer in three is very sure of label 0."""
     answers = [[[0.45, 0.55]], [[0.45, 0.55]], [[1.0, 0.0]]]
-    assert view("labels", defense=Averaged(Answers(*answers), 3)).predict_labels(X[:1]).tolist() == [1]
-    seen = view("probabilities", defense=Averaged(Answers(*answers, *answers), 3))
+    assert view("labels", defense=Answers(*answers), repeats=3).predict_labels(X[:1]).tolist() == [1]
+    seen = view("probabilities", defense=Answers(*answers, *answers), repeats=3)
     assert seen.predict(X[:1]) == pytest.approx(np.array([[1.9 / 3, 1.1 / 3]]))
     assert seen.predict_labels(X[:1]).tolist() == [0]
 
@@ -90,17 +92,16 @@ def test_noisy_labels_vote_as_a_count_by_hand():
         def logits(self, x):
             return np.log(np.tile([[0.55, 0.45]], (len(x), 1))).astype(np.float32)
 
-    def seen(defense):
+    def seen(repeats):
         records = ((3,), (0.0, 1.0), 2)
         threat_model = ThreatModel("labels", False, False, 0, 1)
-        return TargetView(Close(), defense, threat_model, records, 10**6, np.random.default_rng(3))
+        return TargetView(
+            Behind(Close(), GaussianNoise(1.0), repeats, np.random.default_rng(3)), threat_model, records, 10**6
+        )
 
     x = np.ones((200, 3), np.float32)
-    asked = seen(GaussianNoise(1.0))
+    asked = seen(1)
     votes = sum(asked.predict_labels(x) for _ in range(11))
-    voted = seen(Averaged(GaussianNoise(1.0), 11)).predict_labels(x)
+    voted = seen(11).predict_labels(x)
     np.testing.assert_array_equal(voted, (votes > 5).astype(np.int64))
     assert 0 < voted.mean() < 1
-    np.testing.assert_array_equal(
-        seen(Averaged(GaussianNoise(1.0), 1)).predict_labels(x), seen(GaussianNoise(1.0)).predict_labels(x)
-    )
