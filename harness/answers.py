@@ -1,12 +1,15 @@
 """Answers of a model that somebody else trained: asked for once, kept in the store, the model behind them.
 
 It is asked about every record as often as the most curious attack asks. Answers are kept in batches, so a run that was
-stopped, or an endpoint that was, goes on from where it stood. What an attack asks beyond that is asked live, and
-counted.
+stopped, or an endpoint that was, goes on from where it stood. A later run takes the answers of a finished one only of a
+model that is recognised: by a digest of what its answers depend on, or by answers that another model would not give.
+What an attack asks beyond that is asked live, and counted.
 """
 
 from __future__ import annotations
 
+import secrets
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -22,9 +25,15 @@ from .types import Access, Dataset, Float32, Float64, Identity, Ints, sha256_of
 from .view import Releasing, softmax
 
 STEP = "answers"
-VERSION = 1
+ASKING = "asking"
+"""Store entries of runs that have begun to ask a model that is not recognised, and are not finished."""
+
+VERSION = 2
 CHECKED = 16
 """Records by whose answers a model is recognised: 32 queries of a run that are in no count but the model's own."""
+
+_TELLING = 4
+"""Of them, answers with more than one possible class, by which a model is told from one that was trained again."""
 
 BATCH = 64
 """Records in an entry of the store, whatever a question may hold; in no key but by the records themselves."""
@@ -46,6 +55,21 @@ _HOW_IT_IS_ASKED = frozenset(
 _SMALLEST = 1e-30  # keeps the logarithm of an answered probability finite
 
 
+@dataclass(frozen=True)
+class Likeness:
+    """How a released model answered when it was opened.
+
+    Attributes:
+        digest: of a few answers, rounded; empty where they were not asked for, or differed.
+        telling: whether a model that was trained again would hardly have the same digest.
+        steady: whether it gave the same answers twice.
+    """
+
+    digest: str = ""
+    telling: bool = False
+    steady: bool = True
+
+
 @dataclass(frozen=True, eq=False)
 class NamedTarget:
     """A released model as an experiment names it, opened.
@@ -57,8 +81,7 @@ class NamedTarget:
         released: what was found.
         spec: candidate; recipe and defence are those of references that this run trains.
         trains_references: whether it does.
-        fingerprint: digest of some answers where no other digest covers them; empty where one does, or where the model
-            answers the same question differently.
+        likeness: what it is recognised by, where no digest covers its answers.
         without_features: whether its records have none, so that controls see labels only.
         repeats: how often it is asked about each record: as often as the attack that asks most.
     """
@@ -69,27 +92,30 @@ class NamedTarget:
     released: Released
     spec: CandidateSpec
     trains_references: bool
-    fingerprint: str = ""
+    likeness: Likeness = field(default_factory=Likeness)
     without_features: bool = False
     repeats: int = 1
 
     @property
-    def changes_its_mind(self) -> bool:
-        """Whether it has answered the same question differently."""
-        return not self.fingerprint and not self.released.sha256
+    def recognised(self) -> bool:
+        """Whether answers of a finished run are surely its own."""
+        return bool(self.released.sha256) or self.likeness.telling
 
 
-def fingerprint(released: Released, dataset: Dataset) -> str:
-    """Digest of the answers to `CHECKED` records from all over the data, asked twice; empty where the two differ.
+def likeness_of(released: Released, dataset: Dataset) -> Likeness:
+    """What `CHECKED` records from all over the data, asked about twice, tell. One whose digest is known is not asked.
 
-    By it the answers that an earlier run kept are told from those of a model that has changed since. A model whose
-    digest is known is not asked.
+    Labels tell little: models of one recipe, trained on other halves, mostly agree about sixteen records. So do
+    probabilities that are all 0 or 1.
     """
     if released.sha256:
-        return ""
+        return Likeness()
     rows = np.linspace(0, len(dataset) - 1, CHECKED).astype(np.int64)
     first, second = (released.model.predict(dataset.x[rows]) for _ in range(2))
-    return sha256_of(np.round(first, 3)) if np.allclose(first, second, atol=1e-4) else ""
+    if not np.allclose(first, second, atol=1e-4):
+        return Likeness(steady=False)
+    rounded = np.round(first, 3)
+    return Likeness(sha256_of(rounded), telling=bool((rounded.max(axis=1) < 1).sum() >= _TELLING))
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,9 +178,9 @@ class Recorded:
     def of(cls, target: NamedTarget, dataset: Dataset, store: Store, observe: Observer) -> Recorded:
         """Ask about every record that the store has no answer for, all of them once before any of them again."""
         blocks = [np.arange(start, min(start + BATCH, len(dataset))) for start in range(0, len(dataset), BATCH)]
-        rounds, asked = [], 0
+        rounds, asked, session = [], 0, _session(target, store)
         for again in range(target.repeats):
-            keys = [_key(target, dataset, rows, again) for rows in blocks]
+            keys = [_key(target, dataset, rows, (again, session)) for rows in blocks]
             step = f"ask {target.spec.id}" + (f", time {again + 1} of {target.repeats}" if again else "")
             asked += _ask_missing(target, dataset, dict(zip(keys, blocks, strict=True)), store, (step, observe))
             kept = [np.load(store.root / STEP / key / "answers.npy", allow_pickle=False) for key in keys]
@@ -165,7 +191,7 @@ class Recorded:
     def key(self) -> str:
         """Digest of the answers, and of what attacks that ask about other records would meet."""
         released = self.target.released
-        whose = [released.source, released.sha256, self.target.fingerprint]
+        whose = [released.source, released.sha256, self.target.likeness.digest]
         described = {"target": asdict(self.target.identity), "whose": whose, "answers": sha256_of(*self.answers)}
         return key_of(STEP, VERSION, described)
 
@@ -317,17 +343,46 @@ def _asked(target: NamedTarget, x: Float32) -> Float64:
             raise UsageError(f"{target.released.source}: {error}; {kept}") from error
 
 
-def _key(target: NamedTarget, dataset: Dataset, rows: Ints, again: int) -> str:
-    """Where the answers of round `again`, counted from 0, lie."""
+def _key(target: NamedTarget, dataset: Dataset, rows: Ints, when: tuple[int, str]) -> str:
+    """Where answers about `rows` lie; `when`: the round in which they were given, from 0, and the session."""
+    about = {
+        "records": sha256_of(dataset.x[rows]),
+        "columns": "" if dataset.columns is None else dataset.columns.digest(dataset.x[rows]),
+        "when": when,
+    }
+    return key_of(STEP, VERSION, {**_described(target), **about})
+
+
+def _described(target: NamedTarget) -> dict[str, object]:
+    """What answers of a model depend on, as far as that is known."""
     asked = {name: value for name, value in target.identity.parameters.items() if name not in _HOW_IT_IS_ASKED}
-    return key_of(
-        STEP,
-        VERSION,
-        {
-            "target": [target.identity.component, asked, target.identity.code_sha256],
-            "source": [target.released.source, target.released.sha256, target.fingerprint],
-            "records": sha256_of(dataset.x[rows]),
-            "columns": "" if dataset.columns is None else dataset.columns.digest(dataset.x[rows]),
-            **({"again": again} if again else {}),
-        },
-    )
+    return {
+        "target": [target.identity.component, asked, target.identity.code_sha256],
+        "source": [target.released.source, target.released.sha256, target.likeness.digest],
+    }
+
+
+def _session(target: NamedTarget, store: Store) -> str:
+    """What tells the answers that a run asks for from those of a finished one; empty where the model is recognised.
+
+    A run that was stopped has left it, so the next goes on with the answers that it had. Processes that share the store
+    share it.
+    """
+    if target.recognised:
+        return ""
+    key = key_of(ASKING, VERSION, _described(target))
+    with store.locked(ASKING, key):
+        if store.find(ASKING, key) is None:
+            with store.entry(ASKING, key, f"{target.spec.id}: asked by a run that is not finished") as folder:
+                (folder / "session.txt").write_text(secrets.token_hex(8))
+        return (store.root / ASKING / key / "session.txt").read_text()
+
+
+def finish(target: NamedTarget, store: Store) -> None:
+    """Say that a run is finished: a later one asks a model again that is not recognised.
+
+    Raises:
+        InfrastructureError: the disk refused.
+    """
+    if not target.recognised:
+        store.remove(ASKING, key_of(ASKING, VERSION, _described(target)), time.time())

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from . import gate, junit, provenance, report
+from .answers import finish
 from .candidates import Bench
 from .controls import run_controls
 from .errors import UsageError
@@ -46,6 +47,8 @@ def run(plan: Plan, out: Path, observe: Observer) -> Evidence:
             _write_outputs(evidence, files, out)  # a policy that does not fit must not cost the results
             raise
         _write_outputs(judged, files, out)
+        for target in plan.targets:
+            finish(target, setting.store)
     finally:
         files.discard()
     return judged

@@ -57,7 +57,7 @@ class Plan:
     def run_id(self) -> str:
         """Hash of all that changes results: configuration, data, what targets are, and the version of this formula."""
         settings = self.config.model_dump(mode="json", exclude={"description", "policy", "release"})
-        targets = [[t.id, t.released.source, t.released.sha256, t.fingerprint] for t in self.targets]
+        targets = [[t.id, t.released.source, t.released.sha256, t.likeness.digest] for t in self.targets]
         described = {"config": settings, "data": self.dataset.sha256, **({"targets": targets} if targets else {})}
         return key_of("run", VERSION, described)[:16]
 

@@ -104,14 +104,18 @@ def _notes(recorded: Recorded, split: Split) -> Iterator[str]:
     target = recorded.target
     yield from _size_note(target, split)
     if recorded.kept and not target.released.sha256:
-        sure = f"it gives the same answers as then to {CHECKED} records" if target.fingerprint else "nothing tells"
+        if target.recognised:
+            sure = f"it gives the same answers as then to {CHECKED} records"
+        else:
+            sure = "little tells" if target.likeness.digest else "nothing tells"
+        earlier = "an earlier run" if target.recognised else "a run that was stopped"
         yield (
-            f"{recorded.kept} answers are those of an earlier run, and whether the model is still the same, {sure}: "
+            f"{recorded.kept} answers are those of {earlier}, and whether the model is still the same, {sure}: "
             "remove the store in the output folder to ask again"
         )
     if target.repeats > 1 and (recorded.answers == recorded.answers[0]).all():
         yield f"it gave the same answers all {target.repeats} times it was asked: `repeats` changes nothing"
-    if target.repeats == 1 and target.changes_its_mind:
+    if target.repeats == 1 and not target.likeness.steady:
         yield "it answers the same question differently: an attack with `repeats` would average that away"
     if target.without_features:
         yield "the records have no features here, so the model-free baseline has compared labels only"

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from . import config
-from .answers import NamedTarget, fingerprint
+from .answers import NamedTarget, likeness_of
 from .builder import Builder
 from .candidate_checks import check_candidates
 from .errors import NotApplicable, UsageError, located
 from .pool import CandidateSpec
 from .protocols import RecordedReference, Released, TargetWithData, task_of
-from .splits import released_split, subset
+from .splits import released_split, subset, torn_users, with_references
 from .trust import Trust
 from .types import Dataset, Identity, Ints, Split
 
@@ -62,8 +62,9 @@ def released_plan(settings: config.ExperimentConfig, build: Builder, trust: Trus
     except UsageError as error:
         raise UsageError(f"{build.source}: {error}") from error
     if given:
-        split = replace(split, member=np.vstack([split.member, *(r.member[rows][split.pool][None] for r in given)]))
-        opened = {name: replace(released, references=_parts(given, rows)) for name, released in opened.items()}
+        split, notes = _with_given(given, subset(whole, rows), rows, split)
+        parts = _parts(given, rows)
+        opened = {n: replace(r, references=parts, notes=(*r.notes, *notes)) for n, r in opened.items()}
     named = [
         _named(name, released, sources[name][1], (spec, settings, whole, build)) for name, released in opened.items()
     ]
@@ -120,7 +121,7 @@ def _named(
     where = _where(name, build)
     try:
         with located(where):
-            seen = fingerprint(released, dataset)
+            seen = likeness_of(released, dataset)
     except NotApplicable as error:
         raise UsageError(f"{where}: {error}") from error
     return NamedTarget(
@@ -130,9 +131,37 @@ def _named(
         released=released,
         spec=replace(spec, model=name),
         trains_references=settings.reference is not None,
-        fingerprint=seen,
+        likeness=seen,
         without_features=settings.data is None,
     )
+
+
+def _with_given(
+    given: tuple[RecordedReference, ...], part: Dataset, rows: Ints, split: Split
+) -> tuple[Split, tuple[str, ...]]:
+    """The split with references that came with the model, and what a reader must know of them.
+
+    Args:
+        given: the references.
+        part: the records that somebody is asked about, the `rows` of all.
+        rows: int64 (n,).
+        split: of the released model alone, on `part`.
+    """
+    asked = len(split.pool)
+    split, left_out = with_references(split, np.stack([r.member[rows][split.pool] for r in given]))
+    notes = []
+    if left_out:
+        notes.append(
+            f"{left_out} of {asked} records are left out: fewer than two references trained on them, or without them "
+            "(with pairs of references on complementary halves there are none)"
+        )
+    torn = 0 if part.units is None else int((torn_users(split.member[1:], part.units[split.pool]) > 0).sum())
+    if torn:
+        notes.append(
+            f"{torn} of {len(given)} references trained on some records of a user and not on others, as the released "
+            "model did not: results about users say less"
+        )
+    return split, tuple(notes)
 
 
 def _parts(given: tuple[RecordedReference, ...], rows: Ints) -> tuple[RecordedReference, ...]:

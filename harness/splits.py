@@ -89,7 +89,8 @@ def released_split(dataset: Dataset, references: int, pool: int | None, seed: in
     Args:
         dataset: the records, with `released_member`.
         references: even, at least 0.
-        pool: number of audit records, half of them members; None for all there are.
+        pool: number of audit records, half of them members; None for all there are. Users are taken whole, so with
+            them there are so many at most.
         seed: root seed.
 
     Returns:
@@ -104,19 +105,17 @@ def released_split(dataset: Dataset, references: int, pool: int | None, seed: in
     if references % 2:
         raise UsageError(f"pool.models={references}: must be an even number (reference models are paired)")
     rng = generator(seed, "split", dataset.name)
-    users, user_of = np.unique(_units(dataset), return_inverse=True)
+    users, user_of, counts = np.unique(_units(dataset), return_inverse=True, return_counts=True)
     state = _by_user(dataset, users, user_of)
     members, outsiders, population = (rng.permutation(np.flatnonzero(state == s)) for s in (1, 0, -1))
     if not len(population):
         population, outsiders = np.split(outsiders, [int(_POPULATION_SHARE * len(outsiders))])
     if pool is not None:
-        members, outsiders = members[: pool // 2], outsiders[: pool // 2]
-    fewest = min(len(members), len(outsiders))
-    if fewest < max(LEAST_RECORDS_A_HALF, 0 if pool is None else pool // 2):
-        raise UsageError(
-            f"{where}: {len(members)} members and {len(outsiders)} non-members to ask about; must be at least "
-            f"{max(LEAST_RECORDS_A_HALF, (pool or 0) // 2)} each"
-        )
+        _require(where, counts[members].sum(), counts[outsiders].sum(), pool // 2)
+        members, outsiders = (side[np.cumsum(counts[side]) <= pool // 2] for side in (members, outsiders))
+    if dataset.units is not None:
+        where += ": users"
+    _require(where, len(members), len(outsiders), LEAST_RECORDS_A_HALF)
     asked, auxiliary = np.isin(user_of, [*members, *outsiders]), np.isin(user_of, population)
     kept = np.flatnonzero(asked | auxiliary)
     part = subset(dataset, kept)
@@ -125,6 +124,40 @@ def released_split(dataset: Dataset, references: int, pool: int | None, seed: in
     assert truth is not None
     member = np.vstack([truth[audited][np.newaxis] == 1, _halves(part, audited, references, seed)])
     return kept, Split(audited, np.flatnonzero(auxiliary[kept]), member, released=True)
+
+
+def _require(where: str, members: int, outsiders: int, least: int) -> None:
+    if min(members, outsiders) < least:
+        raise UsageError(
+            f"{where}: {members} members and {outsiders} non-members to ask about; must be at least {least} each"
+        )
+
+
+def with_references(split: Split, references: Bools) -> tuple[Split, int]:
+    """The split of a released model with references that came with it, and how many audit records were left out.
+
+    Attacks compare what references say that trained on a record with what the others say, and need two of each. Records
+    that lack them are left out, unless too few would be left or there are fewer than four references.
+
+    Args:
+        split: of the released model alone.
+        references: bool (m, n), on which audit records each reference trained.
+    """
+    inside = references.sum(axis=0)
+    whole = (inside >= 2) & (len(references) - inside >= 2)
+    sides = [int((split.member[0][whole] == side).sum()) for side in (True, False)]
+    if min(sides) < LEAST_RECORDS_A_HALF:
+        whole = np.ones_like(whole)
+    member = np.vstack([split.member, references])[:, whole]
+    return replace(split, pool=split.pool[whole], member=member), int((~whole).sum())
+
+
+def torn_users(member: Bools, users: Ints) -> Ints:
+    """How many users each model trained on in part: (models,), from bool (models, n) and int64 (n,)."""
+    _, user_of = np.unique(users, return_inverse=True)
+    counts = np.bincount(user_of)
+    inside = np.stack([np.bincount(user_of, weights=own) for own in member])
+    return np.asarray(((inside > 0) & (inside < counts)).sum(axis=1))
 
 
 def subset(dataset: Dataset, rows: Ints) -> Dataset:

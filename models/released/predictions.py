@@ -100,7 +100,8 @@ class Predictions:
         """Check the answers and keep them; nothing is asked.
 
         Raises:
-            UsageError: as `load`; `dataset` is another one; answers that are none; a reference file with other rows.
+            UsageError: as `load`; `dataset` is another one; answers that are none; a reference file with other rows,
+                or with the target's own answers.
         """
         recorded = read_recorded(self, self.path)
         if not np.array_equal(recorded.y, dataset.y):
@@ -108,6 +109,9 @@ class Predictions:
         reading = Reading(self.answers, recorded.n_classes, str(self.path))
         answers = reading.all_at_once(recorded.raw, len(recorded.y))
         references = (*_inside(recorded, reading), *self._beside(recorded))
+        for reference in references:
+            if np.array_equal(reference.probabilities, answers):
+                raise UsageError(f"{self.path}: references: {reference.name} has the very answers of the target")
         model = RecordedModel(np.argsort(numbers_of(len(answers))), answers, reading.answers)
         stored: list[NDArray[Any]] = [answers]
         for reference in references:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from privassay.harness import catalog
-from privassay.harness.answers import BATCH, NamedTarget
+from privassay.harness.answers import BATCH, NamedTarget, finish, likeness_of
 from privassay.harness.columns import CategoryColumn, RecordColumns
 from privassay.harness.errors import InfrastructureError
 from privassay.harness.evaluation import run_membership
@@ -18,6 +18,8 @@ from privassay.harness.store import Store
 from privassay.harness.training import train_pool
 from privassay.harness.types import Dataset, Identity, Split
 from privassay.tests.support import small
+from sklearn.datasets import load_breast_cancer
+from sklearn.ensemble import RandomForestClassifier
 
 FOLDER = Path(__file__).parents[1] / "support" / "user_code"
 
@@ -94,3 +96,65 @@ def test_a_question_holds_as_many_blocks_as_go_and_each_is_kept_by_itself(tmp_pa
     assert stopped.sizes == [2 * BATCH]
     assert asked(Requests(), batch_size=3 * BATCH) == [BATCH, 2 * BATCH + 3]
     assert asked(Requests(), batch_size=1) == []
+
+
+class Says:
+    """A fitted model, asked for probabilities or labels."""
+
+    def __init__(self, model, answers):
+        self.model, self.answers, self.asked = model, answers, 0
+
+    def predict(self, x):
+        self.asked += len(x)
+        found = self.model.predict_proba(x)
+        return np.eye(2)[found.argmax(axis=1)] if self.answers == "labels" else found
+
+
+@pytest.fixture(scope="module")
+def tumours():
+    """Records of a data set whose classes are easily told apart, and forests on random halves of it."""
+    x, y = load_breast_cancer(return_X_y=True)
+    data = Dataset("tumours", x.astype(np.float32), y, 2, (0.0, 1.0), False, "none")
+    rng, forests = np.random.default_rng(0), []
+    for k in range(12):
+        half = rng.permutation(len(x))[: len(x) // 2]
+        forests.append(RandomForestClassifier(30, random_state=k, n_jobs=1).fit(data.x[half], y[half]))
+    return data, forests
+
+
+def test_what_counts_as_recognised_tells_a_forest_from_one_that_was_trained_again(tumours):
+    data, forests = tumours
+    probabilities = [likeness_of(Released(Says(forest, "probabilities"), "m", ""), data) for forest in forests]
+    telling = [likeness.digest for likeness in probabilities if likeness.telling]
+    assert len(set(telling)) == len(telling) > len(forests) / 2  # the others said 0 or 1 nearly everywhere
+    labels = [likeness_of(Released(Says(forest, "labels"), "m", ""), data) for forest in forests]
+    assert not any(likeness.telling for likeness in labels)
+    assert len({likeness.digest for likeness in labels}) < len(forests) / 2  # they would have been taken for each other
+
+
+def test_labels_of_a_finished_run_are_asked_for_again_those_of_a_stopped_one_are_not(tmp_path, tumours):
+    data, (first, second, *_) = tumours
+    n, store = len(data), Store(tmp_path)
+    split = Split(np.arange(n), np.arange(0), np.arange(n)[None] % 2 == 0, released=True)
+
+    def run(forest, answers, finished):
+        model = Says(forest, answers)
+        opened = Released(model, "m", "")
+        seen = likeness_of(opened, data)
+        named = NamedTarget("m", "here", Identity("endpoint", {}, "0"), opened, small.spec(), False, seen)
+        pool = released_pool(named, (data, split), store, 0, ignore)
+        expected = forest.predict_proba(data.x)
+        expected = np.eye(2)[expected.argmax(axis=1)] if answers == "labels" else expected
+        assert np.allclose(pool.released(0), expected, atol=1e-6) == (model.asked > 32)
+        if finished:
+            finish(named, store)
+        return model.asked - 32, pool.origin().notes
+
+    assert run(first, "labels", finished=False)[0] == n
+    asked, notes = run(second, "labels", finished=True)  # what cannot be told is said
+    assert asked == 0
+    assert notes[0].startswith(f"{n} answers are those of a run that was stopped, and whether the model is still the")
+    assert ", little tells: remove the store" in notes[0]
+    assert run(second, "labels", finished=True)[0] == n
+    assert run(first, "probabilities", finished=True)[0] == n
+    assert run(second, "probabilities", finished=True)[0] == n

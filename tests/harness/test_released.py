@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 from privassay.harness import pipeline, plan
-from privassay.harness.answers import BATCH, NamedTarget, fingerprint
+from privassay.harness.answers import BATCH, NamedTarget, likeness_of
 from privassay.harness.cli import main
 from privassay.harness.errors import InfrastructureError, UsageError
 from privassay.harness.events import ignore
@@ -230,7 +230,7 @@ def test_a_model_that_has_changed_is_not_given_the_answers_of_the_old_one(tmp_pa
 
     def pool(model):
         opened = Released(model, "http://host/invocations", "")
-        identity, seen = Identity("endpoint", {}, "0"), fingerprint(opened, data[0])
+        identity, seen = Identity("endpoint", {}, "0"), likeness_of(opened, data[0])
         named = NamedTarget("api", WHERE, identity, opened, spec, False, seen)
         return released_pool(named, data, store, 0, ignore)
 

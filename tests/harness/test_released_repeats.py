@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import yaml
 from privassay.harness import pipeline, plan
-from privassay.harness.answers import BATCH, NamedTarget
+from privassay.harness.answers import BATCH, Likeness, NamedTarget
 from privassay.harness.errors import InfrastructureError, UsageError
 from privassay.harness.events import ignore
 from privassay.harness.protocols import Released
@@ -40,7 +40,8 @@ class Noisy:
 def pool(model, folder, repeats, identity="endpoint"):
     opened = Released(model, "http://host/invocations", "")
     spec = dataclasses.replace(small.spec(), model="api", defense_name="released")
-    named = NamedTarget("api", "a.yaml: targets.api", Identity(identity, {}, "0"), opened, spec, False, repeats=repeats)
+    where, likeness = "a.yaml: targets.api", Likeness(steady=False)
+    named = NamedTarget("api", where, Identity(identity, {}, "0"), opened, spec, False, likeness, repeats=repeats)
     return released_pool(named, (DATA, SPLIT), Store(folder), 0, ignore)
 
 

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 from privassay.harness.errors import UsageError
-from privassay.harness.splits import released_split, subset
+from privassay.harness.splits import released_split, subset, torn_users, with_references
+from privassay.harness.types import Split
 from privassay.tests.support import small
 
 
@@ -50,12 +51,60 @@ def test_a_number_of_records_is_drawn_half_and_half(digits):
     assert len(rows) == 200 + 197  # and the population
 
 
+def test_a_number_of_records_is_drawn_in_whole_users(digits):
+    """Users of 1 to 5 records: the number is of records, as in a pool that the run trains."""
+    units = np.repeat(np.arange(len(digits)), 1 + np.arange(len(digits)) % 5)[: len(digits)]
+    truth = (units % 2).astype(np.int8)
+    data = dataclasses.replace(digits, units=units, released_member=truth)
+    rows, split = released_split(data, 0, 300, seed=0)
+    part = subset(data, rows)
+    for side in (True, False):
+        taken = split.pool[split.member[0] == side]
+        assert 145 < len(taken) <= 150
+        users = np.unique(part.units[taken])
+        assert len(taken) == np.isin(units, users).sum()
+    assert not np.isin(part.units[split.pool], part.units[split.auxiliary]).any()
+
+
+# References that came with the model
+
+
+def alone(n):
+    return Split(np.arange(n) + 7, np.arange(7), np.arange(n)[None] % 2 == 0, released=True)
+
+
+def test_records_that_lack_references_on_a_side_are_left_out():
+    references = np.random.default_rng(0).random((8, 300)) < 0.5
+    split, left_out = with_references(alone(300), references)
+    lacking = [j for j in range(300) if not 2 <= sum(references[:, j]) <= 6]
+    assert left_out == len(lacking) > 3
+    whole = np.setdiff1d(np.arange(300), lacking)
+    np.testing.assert_array_equal(split.pool, whole + 7)
+    np.testing.assert_array_equal(split.member[0], whole % 2 == 0)
+    np.testing.assert_array_equal(split.member[1:], references[:, whole])
+    np.testing.assert_array_equal(split.auxiliary, np.arange(7))
+
+
+def test_none_is_left_out_of_complementary_halves_nor_where_too_few_would_be_left():
+    half = np.random.default_rng(0).random((2, 300)) < 0.5
+    pairs = np.stack([half[0], ~half[0], half[1], ~half[1]])
+    assert with_references(alone(300), pairs)[1] == 0
+    assert with_references(alone(300), pairs[:3])[1] == 0  # no record has two on each side
+    assert with_references(alone(300), np.ones((6, 300), dtype=bool))[1] == 0
+
+
+def test_users_that_references_tear_are_counted():
+    users = np.array([5, 5, 9, 9, 9, 2])
+    member = np.array([[1, 1, 0, 0, 0, 1], [1, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]], dtype=bool)
+    assert torn_users(member, users).tolist() == [0, 2, 1]
+
+
 @pytest.mark.parametrize(
     ("members", "outsiders", "pool", "words"),
     [
         (500, 0, None, "500 members and 0 non-members"),
         (10, 500, None, "must be at least 20 each"),
-        (100, 500, 400, "100 members and 200 non-members to ask about; must be at least 200 each"),
+        (100, 500, 400, "100 members and 500 non-members to ask about; must be at least 200 each"),
     ],
 )
 def test_too_few_are_refused(digits, members, outsiders, pool, words):
