@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from . import gate, junit, provenance, report
-from .answers import finish
 from .candidates import Bench
 from .controls import run_controls
 from .errors import UsageError
@@ -20,6 +19,7 @@ from .evaluation import ArtifactWriter, Setting
 from .events import Observer
 from .evidence import Evidence, RuleVerdict, SuiteRecord, evidence_path, read, write, write_atomically
 from .inversion_metrics import train_judge
+from .kept_answers import finish
 from .plan import Plan
 from .pool import Pool
 from .released import released_pool

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from .answers import CHECKED, Asked, Given, NamedTarget, Recorded, log_probabilities
+from .answers import Asked, Given, Recorded
 from .events import Observer
 from .evidence import Origin
+from .kept_answers import log_probabilities
+from .named_target import CHECKED, NamedTarget
 from .pool import CandidateSpec, Pool, PoolModel
 from .recipe_check import recipe_note
 from .store import Store

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from . import config
-from .answers import NamedTarget, likeness_of
 from .builder import Builder
 from .candidate_checks import check_candidates
 from .errors import NotApplicable, UsageError, located
+from .named_target import NamedTarget, likeness_of
 from .pool import CandidateSpec
 from .protocols import RecordedReference, Released, TargetWithData, task_of
 from .splits import released_split, subset, torn_users, with_references

@@ -5,10 +5,10 @@ import pytest
 from privassay.defenses.none import NoDefense
 from privassay.experiments.diabetes import Diabetes
 from privassay.harness import catalog
-from privassay.harness.answers import NamedTarget
 from privassay.harness.canaries import among_members, ordinary
 from privassay.harness.candidates import Bench, baseline_of
 from privassay.harness.evaluation import ArtifactWriter
+from privassay.harness.named_target import NamedTarget
 from privassay.harness.pool import CandidateSpec
 from privassay.harness.protocols import Released
 from privassay.harness.released import released_pool

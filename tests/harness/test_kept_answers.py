@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from privassay.harness import catalog
-from privassay.harness.answers import BATCH, NamedTarget, finish, likeness_of
 from privassay.harness.columns import CategoryColumn, RecordColumns
 from privassay.harness.errors import InfrastructureError
 from privassay.harness.evaluation import run_membership
 from privassay.harness.events import ignore
+from privassay.harness.kept_answers import BATCH, finish
+from privassay.harness.named_target import NamedTarget, likeness_of
 from privassay.harness.protocols import Released
 from privassay.harness.released import released_pool
 from privassay.harness.store import Store

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import yaml
 from privassay.harness import pipeline, plan
-from privassay.harness.answers import BATCH, NamedTarget, likeness_of
 from privassay.harness.cli import main
 from privassay.harness.errors import InfrastructureError, UsageError
 from privassay.harness.events import ignore
+from privassay.harness.kept_answers import BATCH
+from privassay.harness.named_target import NamedTarget, likeness_of
 from privassay.harness.protocols import Released
 from privassay.harness.released import released_pool
 from privassay.harness.splits import released_split, subset

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import yaml
 from privassay.harness import plan
-from privassay.harness.answers import NamedTarget
 from privassay.harness.cli import main
 from privassay.harness.errors import ExitCode, InfrastructureError, UsageError
 from privassay.harness.events import ignore
+from privassay.harness.named_target import NamedTarget
 from privassay.harness.protocols import Released
 from privassay.harness.released import released_pool
 from privassay.harness.store import Store

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import yaml
 from privassay.harness import pipeline, plan
-from privassay.harness.answers import BATCH, Likeness, NamedTarget
 from privassay.harness.errors import InfrastructureError, UsageError
 from privassay.harness.events import ignore
+from privassay.harness.kept_answers import BATCH
+from privassay.harness.named_target import Likeness, NamedTarget
 from privassay.harness.protocols import Released
 from privassay.harness.released import released_pool
 from privassay.harness.store import Store
