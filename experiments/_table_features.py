@@ -132,10 +132,10 @@ def _present(columns: Columns, name: str, absent: Bools, schema: Schema) -> Bool
     if schema.missing == "drop":
         return ~absent
     if absent.any() and not (schema.missing == "category" and categories):
-        allowed = "drop or category" if categories else "drop"
+        allowed, row = "drop or category" if categories else "drop", int(absent.argmax())
         raise UsageError(
-            f"{columns.source}: column {name!r}, row {int(absent.argmax()) + 1}: the cell is missing, as are "
-            f"{int(absent.sum()) - 1} more in this column; fill them in, or set missing to {allowed}"
+            f"{columns.at(name, row)}: the cell is missing, as are {int(absent.sum()) - 1} more in this column; fill "
+            f"them in, or set missing to {allowed}{columns.why_missing(name, row)}"
         )
     return np.ones(len(absent), dtype=np.bool_)
 

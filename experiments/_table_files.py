@@ -82,13 +82,13 @@ def read(path: Path, text: Collection[str], matrix: str) -> Columns:
         UsageError: there is no such file, it is another format or has no rows; an NPZ file without features, or with
             arrays of other lengths.
     """
-    table = tablefile.read(path, text, (matrix,))
+    table = tablefile.read(path, text, (matrix,), tablefile.MISSING_IN_CSV)
     if not table.archive:
-        return Columns(path, table.names, table.columns)
+        return Columns(path, table.names, table.columns, table.gaps)
     if matrix not in table.names:
         raise UsageError(f"{path}: no array {matrix!r} of features (known: {', '.join(table.names)})")
     features = table.columns[matrix]
     if features.ndim < 2:
         raise UsageError(f"{path}: array {matrix!r} has shape {features.shape}: must have at least two dimensions")
     table.same_rows((matrix, *table.columns))
-    return Columns(path, table.names, table.columns, features)
+    return Columns(path, table.names, table.columns, table.gaps, features)

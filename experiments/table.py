@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..harness.checks import one_of, require
 from ..harness.errors import UsageError
 from ..harness.table_columns import flags, groups, ids, users
-from ..harness.tablefile import SUFFIXES
+from ..harness.tablefile import MISSING, MISSING_IN_CSV, SUFFIXES
 from ..harness.types import Bools, Dataset
 from ._table_features import Missing, Schema, features
 from ._table_files import Columns, read
@@ -51,9 +51,10 @@ class Table:
         positive: the value of a binary target that becomes class 1.
         grid: for regression: the target is a number, rounded to so many values, at least 11, evenly spaced over its
             declared range in `ranges`; 101 are enough for most. A tenth of the range should be free at both ends.
-        missing: what is done about cells that are empty, `?` or null. `refuse`: nothing may be missing. `drop`:
-            records with a missing target or feature are left out. `category`: in columns of categories `?` is one
-            more category, and numbers may not be missing.
+        missing: what is done about cells that are empty, `?` or null; in CSV also those that pandas takes for missing,
+            such as NA and None, whatever column they stand in. `refuse`: nothing may be missing. `drop`: records with
+            a missing target or feature are left out. `category`: in columns of categories `?` is one more category,
+            and numbers may not be missing.
         name: name of the data set; by default the file's.
         licence: terms under which the records may be used.
         public: whether records may be shown in a report.
@@ -90,6 +91,11 @@ class Table:
         for column, listed in (self.values or {}).items():
             distinct = bool(listed) and len(set(listed)) == len(listed)
             require(distinct, f"values.{column}", listed, "different values, at least one")
+            gaps = [value for value in listed if suffix == ".csv" and value in MISSING_IN_CSV and value not in MISSING]
+            allowed = (
+                "without what is a gap in CSV, as for pandas; set missing to category, or save the table as Parquet"
+            )
+            require(not gaps, f"values.{column}", ", ".join(gaps), allowed)
         self._check_grid()
         others = {self.target, self.record_id, self.user_id, self.member}
         for column in self.features or ():
@@ -116,7 +122,7 @@ class Table:
         """
         columns = self._read()
         targets = columns.texts(self.target)
-        made = features(columns, self._schema(columns), self._labelled(targets))
+        made = features(columns, self._schema(columns), self._labelled(columns, targets))
         kept = made.kept
         if not kept.any():
             raise UsageError(f"{self.path}: every row has a missing cell: none stays")
@@ -169,7 +175,7 @@ class Table:
             raise UsageError(f"{self.path}: no column is left for features")
         return Schema(chosen, self.categorical, self.ranges or {}, self.values or {}, self.missing)
 
-    def _labelled(self, targets: NDArray[np.str_]) -> Bools:
+    def _labelled(self, columns: Columns, targets: NDArray[np.str_]) -> Bools:
         """Rows that stay as far as the target goes."""
         present = np.asarray(targets != "")
         if self.missing != "drop" and not present.all():
@@ -177,5 +183,6 @@ class Table:
             raise UsageError(
                 f"{self.path}: target {self.target!r}, row {row + 1}: the label is missing, as are "
                 f"{int((~present).sum()) - 1} more; fill them in, or set missing to drop"
+                f"{columns.why_missing(self.target, row)}"
             )
         return present

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .accounting import claim_of
-from .canaries import CANARY_COLUMN, ordinary
+from .canaries import ordinary
 from .canary_audit import audit_candidate
 from .comparison import paired_accuracy, paired_differences
 from .config import AuditSection
-from .errors import NotApplicable
-from .evaluation import ArtifactWriter, NamedAttack, Setting, evaluate, npz, run_membership
-from .events import ignore
-from .evidence import METRIC_PREFIX, Candidate, Comparison
-from .groups import group_columns, groups
+from .errors import InfrastructureError, NotApplicable, PrivassayError
+from .evaluation import ArtifactWriter, NamedAttack, Setting, evaluate, run_membership
+from .events import StepFinished, ignore
+from .evidence import AUDIT, METRIC_PREFIX, Audit, Candidate, Comparison, Unmeasured
+from .exposure import exposure, judging_attack, unresolved
 from .inversion_metrics import Judge
 from .metrics import crossed_r2, explained, regression_metrics, utility_metrics
 from .pool import Pool
@@ -24,7 +24,6 @@ from .released import ReleasedPool
 from .strongest import strongest
 from .types import Estimate, Float64, PrivacyClaim, ScoreTable, Selection
 from .users import about_users
-from .vulnerability import restricted_rows, vulnerability
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +68,7 @@ class Bench:
     def measure(self, pool: Pool) -> Measured:
         """Audit a candidate's claim, attack every target of its pool, and measure."""
         setting, spec = self.setting, pool.spec
-        asked = self.audit if self.audit is not None and self.audit.covers(spec.id) else None
-        audits = () if asked is None else audit_candidate(pool, setting, asked)
+        audits, unaudited = self._audited(pool)
         results = tuple(evaluate(named, pool, setting, self.judge, self.files) for named in self.attacks)
         finished = {result.id for result in results if result.status == "ok" and result.family == "membership"}
         quiet = replace(setting, observe=ignore)  # the scores are read back from the store
@@ -78,6 +76,10 @@ class Bench:
         worth = _worth(pool, setting)
         origin = pool.origin() if isinstance(pool, ReleasedPool) else None
         counted = {name: table.part(setting.ordinary) for name, table in tables.items()}
+        by = judging_attack(self.attacks, self.primary, tables)
+        exposed = exposure(by, tables, setting)
+        if exposed.rows is not None:
+            self.files.save(f"vulnerability/{spec.id}.npz", exposed.rows, restricted=True)
         best = strongest(counted, setting.fprs, setting.resampling, self.selection)
         candidate = Candidate(
             id=spec.id,
@@ -88,32 +90,33 @@ class Bench:
             utility=_utility(worth, setting),
             attacks=results,
             strongest=best,
+            groups=exposed.groups,
+            vulnerability=exposed.vulnerability,
             audits=audits,
+            unmeasured=(*unresolved(results, counted, setting), *exposed.unmeasured, *unaudited),
             origin=origin,
         )
         pool.forget()
-        return Measured(self._looked_into(candidate, tables), counted, worth)
+        return Measured(candidate, counted, worth)
 
-    def _looked_into(self, candidate: Candidate, tables: Mapping[str, ScoreTable]) -> Candidate:
-        """The candidate with its groups and single records, by the primary attack where it gave a result.
+    def _audited(self, pool: Pool) -> tuple[tuple[Audit, ...], tuple[Unmeasured, ...]]:
+        """Audits of a candidate where the run has some for it; one that fails must not cost the run its results.
 
-        Canaries are in no row but those of their own column, whose thresholds are those of all records.
+        Raises:
+            InfrastructureError: the disk failed.
         """
-        if self.primary is None or self.primary not in tables:
-            return candidate
-        setting, whole = self.setting, tables[self.primary]
-        columns = group_columns(setting.dataset, setting.split.pool)
-        worst = {name: columns.pop(name) for name in (CANARY_COLUMN,) if name in columns}
-        table = whole.part(setting.ordinary)
-        found = vulnerability(table, setting.fprs, self.primary, setting.resampling)
-        if found is not None:
-            rows = restricted_rows(table, found.fpr, setting.resampling.level)
-            content = npz(records=setting.subjects[setting.ordinary], **rows)
-            self.files.save(f"vulnerability/{candidate.id}.npz", content, restricted=True)
-        average = {name: values[setting.ordinary] for name, values in columns.items()}
-        apart = groups(table, average, setting.fprs, setting.resampling)
-        apart += groups(whole, worst, setting.fprs, setting.resampling)
-        return candidate.model_copy(update={"groups": apart, "vulnerability": found})
+        if self.audit is None or not self.audit.covers(pool.spec.id):
+            return (), ()
+        try:
+            return audit_candidate(pool, self.setting, self.audit), ()
+        except InfrastructureError:
+            raise
+        except PrivassayError as error:
+            reason = str(error)
+        except Exception as error:  # whatever a recipe's code does to canaries
+            reason = f"{type(error).__name__}: {error}"
+        self.setting.observe(StepFinished(f"audit of {pool.spec.id}", reason))
+        return (), (Unmeasured(what=AUDIT, reason=reason),)
 
     def compared(self, measured: Sequence[Measured]) -> tuple[Candidate, ...]:
         """Every candidate with its differences from the baseline of its model: the first one without a defence."""
@@ -125,9 +128,9 @@ class Bench:
             return own.candidate
         setting = self.setting
         found = _utility_difference(own.worth, baseline.worth, setting)
-        for name in [self.primary] if self.primary else own.tables:
-            if name in own.tables and name in baseline.tables:
-                found |= _differences(name, own, baseline, setting)
+        shared = [name for name in own.tables if name in baseline.tables]
+        for name in [self.primary] if self.primary in shared else shared:
+            found |= _differences(name, own, baseline, setting)
         comparisons = tuple(
             Comparison(baseline=baseline.candidate.id, metric=metric, difference=difference)
             for metric, difference in found.items()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import ExitCode, UsageError
+from .errors import ExitCode, UsageError, located
 
 if TYPE_CHECKING:
     from .evaluation import Setting
@@ -69,7 +69,8 @@ def run_audit(plan: Plan, names: Sequence[str], out: Path, observe: Observer) ->
     audited = []
     for name in names:
         pool = train_pool(specs[name], (plan.dataset, plan.split), setting.store, setting.seed, observe)
-        audited.append((name, audit_candidate(pool, setting, plan.config.audit)))
+        with located(f"audit of {name}"):
+            audited.append((name, audit_candidate(pool, setting, plan.config.audit)))
     return audited
 
 

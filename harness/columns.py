@@ -173,7 +173,8 @@ class RecordColumns:
         found = {}
         for name in self.names:
             here, there = self.file[name].reset_index(drop=True), self.file[name].iloc[first].reset_index(drop=True)
-            other = ((here != there) & ~(here.isna() & there.isna())).to_numpy(dtype=np.bool_)
+            # Nullable columns say neither yes nor no about a cell and a gap, which differ.
+            other = ((here != there) & ~(here.isna() & there.isna())).to_numpy(dtype=np.bool_, na_value=True)
             if other.any():
                 row = int(other.argmax())
                 found[name] = (int(first[row]), row)

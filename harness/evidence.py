@@ -24,6 +24,8 @@ from .types import STRONGEST, Answers, AuditedEpsilon, Estimate, Family, Guarant
 
 SCHEMA_VERSION: Literal["1"] = "1"
 SCHEMA_FILE = Path(__file__).with_name("evidence.schema.json")
+AUDIT, GROUPS, SINGLE = "audit", "groups", "single records"
+"""What `Unmeasured` calls results of a candidate that have no name of a metric."""
 METRIC_PREFIX: dict[Family, str] = {"membership": "mia", "inversion": "inversion", "attribute": "attribute"}
 
 
@@ -70,10 +72,14 @@ class Comparison(_Record):
 
 
 class Group(_Record):
-    """The primary attack on the records of one group. `small`: too few for a judgement; shown, never compared."""
+    """One attack on the records of one group. `small`: too few for a judgement; shown, never compared.
+
+    `attack` is null in evidence that was written before it was named there: the primary attack.
+    """
 
     column: str
     value: str
+    attack: str | None = None
     members: int
     outsiders: int
     small: bool
@@ -96,6 +102,16 @@ class Vulnerability(_Record):
     models: int
     shares: dict[str, Estimate]
     stability: Estimate | None
+
+
+class Unmeasured(_Record):
+    """What has no number although the run was to give one, and why.
+
+    `what`: `groups`, `groups by COLUMN`, `single records`, `tpr_at_fpr_F` or `audit`.
+    """
+
+    what: str
+    reason: str
 
 
 class Audit(_Record):
@@ -171,6 +187,7 @@ class Candidate(_Record):
     groups: tuple[Group, ...] = ()
     vulnerability: Vulnerability | None = None
     audits: tuple[Audit, ...] = ()
+    unmeasured: tuple[Unmeasured, ...] = ()
     origin: Origin | None = None
 
     def metrics(self) -> Iterator[tuple[str, Estimate]]:

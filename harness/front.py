@@ -1,8 +1,8 @@
 """Candidates by what they leak and what they are worth: the front, and who is beaten by DP-SGD.
 
 Leakage is the TPR at 1 % FPR of the primary attack; where the run has none, of the strongest attack. Where a pool has
-canaries, it is that of the canaries: averages hide what happens to the most exposed (Aerni et al. 2024). Usefulness is
-the accuracy on held-out data.
+canaries and the primary attack gave rates of them, it is that of the canaries: averages hide what happens to the most
+exposed (Aerni et al. 2024). Usefulness is the accuracy on held-out data.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Mark:
         candidate: the candidate.
         accuracy: on held-out records, canaries not counted.
         average: the attack's TPR at 1 % FPR, canaries not counted.
-        canaries: the same of canaries among the members, a worst case; None without canaries.
+        canaries: the same of canaries among the members, a worst case; None without canaries, or where another attack
+            than the one that is compared judged them.
     """
 
     candidate: Candidate
@@ -101,12 +102,14 @@ def against_dp_sgd(evidence: Evidence, found: Front) -> dict[str, str]:
 def _mark(candidate: Candidate, primary: str | None) -> Mark | None:
     accuracy = candidate.utility.get(UTILITY)
     leakage = _rate_of(candidate, primary) if primary else _strongest_rate(candidate)
-    return None if accuracy is None or leakage is None else Mark(candidate, accuracy, leakage, _of_canaries(candidate))
+    if accuracy is None or leakage is None:
+        return None
+    return Mark(candidate, accuracy, leakage, None if primary is None else _of_canaries(candidate, primary))
 
 
-def _of_canaries(candidate: Candidate) -> Estimate | None:
+def _of_canaries(candidate: Candidate, attack: str) -> Estimate | None:
     rows = (group for group in candidate.groups if (group.column, group.value) == (CANARY_COLUMN, CANARY))
-    return next((group.metrics.get(LEAKAGE) for group in rows), None)
+    return next((row.metrics.get(LEAKAGE) for row in rows if row.attack in (None, attack)), None)
 
 
 def _rate_of(candidate: Candidate, attack: str | None) -> Estimate | None:

@@ -16,7 +16,8 @@ corrected for having been chosen (`strongest.py`). One of several others over th
 Where neither is there, as among inversion attacks, any may fail it, and the reason says that nothing was corrected.
 
 Whatever the policy and the controls, a lower bound on epsilon above a candidate's formal claim is a FAIL: the claim is
-contradicted. The controls check the attacks, not the coins of an audit.
+contradicted. The controls check the attacks, not the coins of an audit. An audit that was asked for and failed is an
+ERROR.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 from .errors import ExitCode, UsageError
-from .evidence import AttackResult, Candidate, Evidence, RuleVerdict
+from .evidence import AUDIT, AttackResult, Candidate, Evidence, RuleVerdict
 from .gate_metrics import Measured, covered_by, measured_by
 from .policy import ClaimRule, MetricRule, Policy, Rule
 from .power import records_needed_scaled
@@ -54,17 +55,19 @@ def overall(verdicts: Iterable[RuleVerdict]) -> Verdict:
 
 
 def exit_code_without_policy(evidence: Evidence) -> ExitCode:
-    """What a run that nothing judges returns: ERROR when a control or an attack failed, FAIL for a refuted claim."""
+    """What a run that nothing judges returns: ERROR if a control, attack or audit failed, FAIL for a refuted claim."""
     attacks = [attack for candidate in evidence.candidates for attack in candidate.attacks]
     broken = control_fault(evidence) is not None or any(attack.status == "error" for attack in attacks)
     if broken:
         return ExitCode.ERROR
-    return ExitCode.FAIL if contradictions(evidence.candidates) else ExitCode.PASS
+    about_claims = contradictions(evidence.candidates)
+    return exit_code(about_claims) if about_claims else ExitCode.PASS
 
 
 def contradictions(candidates: Iterable[Candidate]) -> tuple[RuleVerdict, ...]:
-    """A FAIL for every audit that proved more than its candidate claims."""
-    return tuple(
+    """A FAIL for every audit that proved more than its candidate claims, an ERROR for every audit that failed."""
+    chosen = tuple(candidates)
+    refuted = tuple(
         RuleVerdict(
             candidate=candidate.id,
             rule=CONTRADICTED,
@@ -77,9 +80,24 @@ def contradictions(candidates: Iterable[Candidate]) -> tuple[RuleVerdict, ...]:
             f"{100 * audit.epsilon.level:g} % ({audit.right} of {audit.guesses} guesses about canaries were right), "
             f"the claim is {audit.claimed:.4g}; the claim or what was meant to implement it is wrong",
         )
-        for candidate in candidates
+        for candidate in chosen
         for audit in candidate.audits
         if audit.contradicts
+    )
+    return (*refuted, *(_unaudited(c.id, gap.reason) for c in chosen for gap in c.unmeasured if gap.what == AUDIT))
+
+
+def _unaudited(candidate: str, reason: str) -> RuleVerdict:
+    """Nobody knows what an audit that failed would have said of a claim."""
+    return RuleVerdict(
+        candidate=candidate,
+        rule=CONTRADICTED,
+        metric=AUDIT,
+        verdict=Verdict.ERROR,
+        attack=None,
+        estimate=None,
+        limit=None,
+        reason=f"the audit of this candidate failed ({reason})",
     )
 
 

@@ -41,11 +41,38 @@ def group_columns(dataset: Dataset, pool: Ints) -> dict[str, NDArray[np.str_]]:
     """The columns to group by: `class`, then those of `dataset.sensitive`; each (n,), aligned with `pool`.
 
     Where the target is a number, there is no `class`: a hundred values are no groups.
-    Where the data tell users apart, each is (users,), and only columns stand there in which no user has two values.
+    Where the data tell users apart, each is (users,), and only columns stand there in which no user has two values;
+    `varying_columns` says which are left out.
 
     Raises:
         UsageError: a sensitive column is called `class` or has another length than the data set.
     """
+    columns, users = _of_records(dataset, pool), users_of(dataset, pool)
+    if users is None:
+        return columns
+    of_first = {name: _of_first(values, users) for name, values in columns.items()}
+    return {name: found for name, found in of_first.items() if np.array_equal(found[users], columns[name])}
+
+
+def varying_columns(dataset: Dataset, pool: Ints) -> dict[str, str]:
+    """Columns that `group_columns` leaves out because users have several values of them, each with that reason.
+
+    Raises:
+        UsageError: as `group_columns`.
+    """
+    columns, users = _of_records(dataset, pool), users_of(dataset, pool)
+    if users is None:
+        return {}
+    found = {}
+    for name, values in columns.items():
+        several = len(np.unique(users[values != _of_first(values, users)[users]]))
+        if several:
+            found[name] = f"{several:,} of {users.max() + 1:,} users have several values of it; results are about users"
+    return found
+
+
+def _of_records(dataset: Dataset, pool: Ints) -> dict[str, NDArray[np.str_]]:
+    """Every column to group by, each (n,)."""
     names = np.array(dataset.class_names or range(dataset.n_classes)).astype(np.str_)
     columns = {} if dataset.grid is not None else {"class": names[dataset.y[pool]]}
     for name, values in dataset.sensitive.items():
@@ -54,14 +81,12 @@ def group_columns(dataset: Dataset, pool: Ints) -> dict[str, NDArray[np.str_]]:
         found = np.asarray(values, dtype=np.str_)
         require(found.shape == (len(dataset),), f"{about}: shape", found.shape, f"({len(dataset)},)")
         columns[name] = found[pool]
-    users = users_of(dataset, pool)
-    return columns if users is None else _of_users(columns, users)
+    return columns
 
 
-def _of_users(columns: Mapping[str, NDArray[np.str_]], users: Ints) -> dict[str, NDArray[np.str_]]:
-    _, first = np.unique(users, return_index=True)
-    of_first = {name: values[first] for name, values in columns.items()}
-    return {name: found for name, found in of_first.items() if np.array_equal(found[users], columns[name])}
+def _of_first(values: NDArray[np.str_], users: Ints) -> NDArray[np.str_]:
+    """The value of each user's first record: (users,)."""
+    return np.asarray(values[np.unique(users, return_index=True)[1]])
 
 
 def groups(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -160,6 +161,14 @@ def resolvable(rates: Sequence[float], counted: Bools) -> list[float]:
     """
     distinct, fewest = counted.any(axis=0).sum(), counted.sum(axis=1).min()
     return [rate for rate in rates if distinct * rate >= LEAST_FALSE_POSITIVES and fewest * rate >= 1]
+
+
+def too_few_nonmembers(table: ScoreTable, rate: float, whom: str) -> str:
+    """What a FPR that `resolvable` leaves out would need, in words; `whom` are the non-members."""
+    distinct, least = nonmember_records(table), math.ceil(LEAST_FALSE_POSITIVES / rate * (1 - 1e-9))
+    if distinct < least:
+        return f"needs {least:,} {whom}, there are {distinct:,}"
+    return f"needs {math.ceil(1 / rate * (1 - 1e-9)):,} {whom} of each target model"
 
 
 def member_records(table: ScoreTable) -> int:

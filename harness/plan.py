@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from . import canaries, config, policy
-from .answers import NamedTarget
 from .builder import Builder
 from .candidate_checks import check_candidates
 from .errors import UsageError
 from .evaluation import NamedAttack
+from .named_target import NamedTarget
 from .pool import CandidateSpec
-from .protocols import ClassAttack, DataDefense, Recipe, task_of
+from .protocols import ClassAttack, DataDefense, Recipe, keeps_models, task_of
 from .released_plan import released_plan
 from .splits import paired_halves
 from .store import key_of
@@ -21,6 +23,11 @@ from .trust import Trust
 from .types import Dataset, Split
 
 VERSION = 3
+
+_NOT_KEPT = (
+    "its models are not kept, so they cannot be asked about canaries; name the candidates that are to be audited under "
+    "audit.candidates"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +106,7 @@ def make(path: Path, overrides: Sequence[str] = (), *, trust: bool = False) -> P
     checked = membership or (build.attack("loss", {}),)
     forests = _control_forests(build)
     check_candidates(specs, dataset, split.rows(0))  # last: it builds networks, and that takes seconds
+    _check_canaries(settings, specs, (dataset, split), build.source)
     return Plan(settings, dataset, split, specs, targets, attacks, checked, forests, judge, rules, trusted)
 
 
@@ -225,8 +233,8 @@ def _check_audit(
 
 
 def _check_audit_of(spec: CandidateSpec, section: config.AuditSection, records: int, source: str) -> None:
-    """The defence can train with the canaries, and the delta that it claims allows so many."""
-    reason = spec.defense.supports(spec.recipe, records)
+    """Models can be asked about canaries, the defence can train with them, and its claim's delta allows so many."""
+    reason = spec.defense.supports(spec.recipe, records) if keeps_models(spec.recipe) else _NOT_KEPT
     if reason is not None:
         raise UsageError(f"{source}: audit of {spec.id}: {reason}")
     claimed = spec.defense.training_parameters().get("target_delta")
@@ -235,6 +243,19 @@ def _check_audit_of(spec: CandidateSpec, section: config.AuditSection, records: 
             canaries.check_number(section.canaries * section.models, claimed)
         except UsageError as error:
             raise UsageError(f"{source}: audit of {spec.id}: {error}") from error
+
+
+def _check_canaries(
+    settings: config.ExperimentConfig, specs: Sequence[CandidateSpec], data: tuple[Dataset, Split], source: str
+) -> None:
+    """Recipes can train on canaries that are unlike any record of the data: a network has to fit a new feature."""
+    section, (dataset, split) = settings.audit, data
+    if section is None or section.kind in ("mislabelled", "mislabelled_duplicates"):
+        return
+    rows = split.pool[~split.member[0]][: section.canaries]
+    made = canaries.insert(dataset, rows, section.kind, settings.seed).dataset
+    audited = [replace(spec, where=f"{source}: audit of {spec.id}") for spec in specs if section.covers(spec.id)]
+    check_candidates(audited, made, np.concatenate([rows, split.rows(0)]))
 
 
 def _control_forests(build: Builder) -> tuple[CandidateSpec, CandidateSpec]:

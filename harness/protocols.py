@@ -85,6 +85,11 @@ def prepares_records(recipe: Recipe) -> bool:
     return bool(getattr(recipe, "prepares_records", False))
 
 
+def keeps_models(recipe: Recipe) -> bool:
+    """Whether `load` gives back a model that can be asked about new records."""
+    return bool(getattr(recipe, "keeps_models", True))
+
+
 @runtime_checkable
 class CheckedRecipe(Recipe, Protocol):
     """A recipe that can say before training that it cannot train on such records: its network does not fit them."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .evidence import Candidate, DataRecord, Evidence, Origin
+from .evidence import AUDIT, SINGLE, Candidate, DataRecord, Evidence, Origin, Unmeasured
+from .metric_words import metric_label
 from .types import PrivacyClaim
 
 RELEASED = "released model, trained elsewhere"
 TRUSTED = "Read because of --trust, although reading can run code; what that code did was not checked."
+_IS_PRIMARY = ", the primary attack"
+_TPR = "tpr_at_fpr_"
 _KINDS = {"none": "no defence", "heuristic": "heuristic defence", "formal": "formal claim"}
 _NEIGHBOURS = {
     "add_or_remove_one": "one {} added or removed",
@@ -127,6 +130,55 @@ def trusted_sentence(evidence: Evidence) -> str:
     return f"{TRUSTED} {named}."
 
 
+def exposed_by(candidate: Candidate, primary: str | None) -> str:
+    """By which attack groups and single records of a candidate are, and why by that one; empty where it has neither."""
+    named = [group.attack or primary for group in candidate.groups]
+    by = candidate.vulnerability.attack if candidate.vulnerability else next(iter(named), None)
+    if by is None:
+        return ""
+    if by == primary:
+        return f"{by}{_IS_PRIMARY}"
+    why = "no primary attack was named" if primary is None else f"the primary attack, {primary}, gave no result here"
+    return f"{by}, an attack that was fixed in advance: {why}"
+
+
+def unexposed(candidate: Candidate) -> list[Unmeasured]:
+    """What is missing among groups and single records."""
+    return [gap for gap in candidate.unmeasured if gap.what != AUDIT and not gap.what.startswith(_TPR)]
+
+
+def unstated_rates(candidate: Candidate) -> list[Unmeasured]:
+    """False positive rates of the experiment at which attacks state no TPR."""
+    return [gap for gap in candidate.unmeasured if gap.what.startswith(_TPR)]
+
+
+def failed_audits(candidate: Candidate) -> list[Unmeasured]:
+    """Audits that were asked for and failed."""
+    return [gap for gap in candidate.unmeasured if gap.what == AUDIT]
+
+
+def unmeasured_words(gap: Unmeasured) -> str:
+    """What has no number, and why."""
+    what = metric_label(gap.what) if gap.what.startswith(_TPR) else gap.what
+    return f"{what} not measured: {gap.reason}"
+
+
+def exposure_sentences(evidence: Evidence) -> Iterator[str]:
+    """What has no number, and by which attack groups are where that is not the primary one, a line for all alike."""
+    said: dict[str, list[str]] = {}
+    for candidate in evidence.candidates:
+        by = exposed_by(candidate, evidence.primary)
+        if by and not by.endswith(_IS_PRIMARY):
+            said.setdefault(f"groups and single records by {by}", []).append(candidate.id)
+        for gap in candidate.unmeasured:
+            if gap.what == SINGLE and candidate.origin is not None:
+                continue  # one model is never enough for that: the report says so, and no line of every run
+            said.setdefault(unmeasured_words(gap), []).append(candidate.id)
+    for words, names in said.items():
+        every = len(names) == len(evidence.candidates) > 1
+        yield f"{'all candidates' if every else ', '.join(names)}: {words}"
+
+
 def record_sentences(evidence: Evidence) -> Iterator[str]:
     """Every record that has something to say, one line each: for the terminal and the one-page summary."""
     for candidate in evidence.candidates:
@@ -137,6 +189,7 @@ def record_sentences(evidence: Evidence) -> Iterator[str]:
     yield from filter(None, [users_sentence(data), trusted_sentence(evidence)])
     if found is not None and found.repeated:
         yield duplicates_sentence(data)
+    yield from exposure_sentences(evidence)
     for candidate in evidence.candidates:
         if candidate.claim is not None and candidate.claim.statement:
             yield f"{candidate.id}: the library that trained makes a privacy statement of its own: see report.html."

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from .answers import Asked, Given, Recorded
+from .class_order import OrderDoubt, order_doubt
+from .errors import UsageError, located
 from .events import Observer
 from .evidence import Origin
 from .kept_answers import log_probabilities
@@ -29,10 +31,14 @@ def released_pool(
 
     Raises:
         InfrastructureError: the model does not answer, or the disk failed; what was answered is kept.
-        UsageError: an answer is none.
+        UsageError: an answer is none, or the columns of answers stand in another order than the classes.
     """
     dataset, split = data
     recorded = Recorded.of(target, dataset, store, observe)
+    doubt = _order_doubt(recorded, split)
+    if doubt is not None and doubt.refused:
+        with located(target.where):
+            raise UsageError(f"{target.released.source}: {doubt.words}")
     models: list[PoolModel] = [recorded]
     if target.trains_references:
         others = replace(split, member=split.member[1:], released=False)
@@ -104,6 +110,9 @@ def _references_words(target: NamedTarget, split: Split) -> str:
 def _notes(recorded: Recorded, split: Split) -> Iterator[str]:
     """Lines about what was asked, where they are needed."""
     target = recorded.target
+    doubt = _order_doubt(recorded, split)
+    if doubt is not None:
+        yield doubt.words
     yield from _size_note(target, split)
     if recorded.kept and not target.released.sha256:
         if target.recognised:
@@ -121,6 +130,12 @@ def _notes(recorded: Recorded, split: Split) -> Iterator[str]:
         yield "it answers the same question differently: an attack with `repeats` would average that away"
     if target.without_features:
         yield "the records have no features here, so the model-free baseline has compared labels only"
+
+
+def _order_doubt(recorded: Recorded, split: Split) -> OrderDoubt | None:
+    """Whether columns of answers seem to stand in another order than the classes, by the model's own members."""
+    dataset, rows = recorded.dataset, split.rows(0)
+    return order_doubt(recorded.logits()[rows], dataset.y[rows], dataset.class_names)
 
 
 def _size_note(target: NamedTarget, split: Split) -> Iterator[str]:

@@ -34,7 +34,8 @@ def present(table: TableFile, name: str, kept: Bools, what: str = "id") -> NDArr
     texts = table.texts(name)
     absent = kept & (texts == "")
     if absent.any():
-        raise UsageError(f"{table.at(name, int(absent.argmax()))}: the {what} is missing")
+        row = int(absent.argmax())
+        raise UsageError(f"{table.at(name, row)}: the {what} is missing{table.why_missing(name, row)}")
     return np.asarray(texts[kept])
 
 

@@ -9,7 +9,7 @@ import csv
 import warnings
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,12 @@ from .yamlfile import did_you_mean
 SUFFIXES = (".csv", ".parquet", ".npz")
 MISSING = ("", "?")
 """Cells that say that a value is missing; nulls of Parquet and NaN do as well."""
+
+MISSING_IN_CSV = (
+    *MISSING, "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A",
+    "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
+)  # fmt: skip
+"""What `pandas.read_csv` takes for missing as well: a model that is asked with the cells of a file gets NaN for it."""
 _SHOWN = 20
 _LARGEST = float(np.finfo(np.float64).max)
 
@@ -35,16 +41,26 @@ class TableFile:
         source: the file, for errors.
         names: names of all its columns or arrays, in the order of the file.
         columns: those that were read, by name: (n,), or any shape in an NPZ file.
+        gaps: texts that say that a value is missing.
     """
 
     source: Path
     names: tuple[str, ...]
     columns: Mapping[str, NDArray[Any]]
+    gaps: tuple[str, ...] = MISSING
 
     @property
     def archive(self) -> bool:
         """Whether it is an NPZ file, whose arrays may have more than one axis."""
         return self.source.suffix.lower() == ".npz"
+
+    def why_missing(self, name: str, row: int) -> str:
+        """What errors add about a cell that is a text and yet missing; empty where no text stands there."""
+        cell = self.columns[name][row]
+        text = cell.strip() if isinstance(cell, str) else ""
+        if text in MISSING or text not in self.gaps:
+            return ""
+        return f" ({text!r} is a gap in CSV, as for pandas; where it is a value, save the table as Parquet)"
 
     def at(self, name: str, row: int) -> str:
         """File, column and row, for errors; `row` is counted from 0 here, and from 1 in what is shown."""
@@ -76,9 +92,10 @@ class TableFile:
         """
         import pandas as pd  # type: ignore[import-untyped]
 
-        column = self._flat(name)
+        column, gaps = self._flat(name), frozenset(self.gaps)
         cells = zip(column.tolist(), pd.isna(column), strict=True)
-        return np.array(["" if absent else _text(cell) for cell, absent in cells], dtype=np.str_)
+        texts = ["" if absent else _text(cell) for cell, absent in cells]
+        return np.array(["" if text in gaps else text for text in texts], dtype=np.str_)
 
     def numbers(self, name: str, most: float = _LARGEST, hint: str = "") -> Float64:
         """A column as numbers up to `most` in size: float64 (n,), NaN where missing.
@@ -107,7 +124,7 @@ class TableFile:
         return column
 
 
-def read(path: Path, text: Collection[str], arrays: Collection[str] = ()) -> TableFile:
+def read(path: Path, text: Collection[str], arrays: Collection[str] = (), gaps: tuple[str, ...] = MISSING) -> TableFile:
     """Read a table by its suffix, one of `SUFFIXES`.
 
     Numbers are read to the last digit: the faster way of pandas makes ties of answers that are none.
@@ -116,6 +133,7 @@ def read(path: Path, text: Collection[str], arrays: Collection[str] = ()) -> Tab
         path: the file.
         text: columns of labels, categories, ids and flags, whose cells are kept as they are written.
         arrays: further arrays of an NPZ file; those that neither names are not read.
+        gaps: cells of CSV that say that a value is missing; in the other formats they are `MISSING`.
 
     Raises:
         UsageError: there is no such file, it is another format, or it has no rows.
@@ -123,7 +141,8 @@ def read(path: Path, text: Collection[str], arrays: Collection[str] = ()) -> Tab
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
     try:
-        table = _READERS[path.suffix.lower()](path, text, arrays)
+        suffix = path.suffix.lower()
+        table = _csv(path, text, gaps) if suffix == ".csv" else _READERS[suffix](path, text, arrays)
     except UsageError:
         raise
     except Exception as error:  # three libraries, each with errors of its own
@@ -134,7 +153,7 @@ def read(path: Path, text: Collection[str], arrays: Collection[str] = ()) -> Tab
     return table
 
 
-def _csv(path: Path, text: Collection[str], _: Collection[str]) -> TableFile:
+def _csv(path: Path, text: Collection[str], gaps: tuple[str, ...]) -> TableFile:
     import pandas as pd
 
     with path.open(newline="", encoding="utf-8-sig") as file:
@@ -155,7 +174,7 @@ def _csv(path: Path, text: Collection[str], _: Collection[str]) -> TableFile:
                 index_col=False,
                 dtype={name: str for name in names if name in text},
                 keep_default_na=False,
-                na_values=list(MISSING),
+                na_values={name: list(gaps) for name in names if name not in text},
                 skipinitialspace=True,
                 encoding="utf-8-sig",
                 low_memory=False,
@@ -163,7 +182,7 @@ def _csv(path: Path, text: Collection[str], _: Collection[str]) -> TableFile:
             )
         except pd.errors.ParserWarning as error:
             raise UsageError(f"{path}: a row has more cells than the header, which has {len(names)}") from error
-    return _of_frame(path, frame)
+    return replace(_of_frame(path, frame), gaps=gaps)
 
 
 def _parquet(path: Path, _: Collection[str], __: Collection[str]) -> TableFile:
@@ -188,14 +207,13 @@ def _npz(path: Path, text: Collection[str], more: Collection[str]) -> TableFile:
         return TableFile(path, tuple(archive.files), arrays)
 
 
-_READERS = {".csv": _csv, ".parquet": _parquet, ".npz": _npz}
+_READERS = {".parquet": _parquet, ".npz": _npz}
 
 
 def _text(cell: object) -> str:
     if isinstance(cell, float) and abs(cell) < 2**53 and cell.is_integer():
         return str(int(cell))  # a column of whole numbers with gaps is one of floats
-    text = str(cell).strip()
-    return "" if text in MISSING else text
+    return str(cell).strip()
 
 
 def _number(text: str) -> float:

@@ -182,6 +182,7 @@ def _child(evidence: Evidence, candidate: Candidate) -> RunPlan:
     if candidate.origin is not None:
         tags |= {f"privassay.origin.{name}": _origin_text(value) for name, value in candidate.origin}
     missing = [a for a in candidate.attacks if a.status != "ok"]
+    tags["privassay.not_measured"] = "; ".join(f"{gap.what}: {gap.reason}" for gap in candidate.unmeasured)
     tags |= {clean_name(f"privassay.attack.{a.id}"): f"{a.status}: {a.reason}" for a in missing}
     estimates = (
         (f"{name}{end}", value)

@@ -140,9 +140,15 @@ def _not_about_persistent_tapes(record: logging.LogRecord) -> bool:
 
 
 def fit_by(loop: Loop, recipe: Recipe, data: TrainingData, rows: Ints, seed: int) -> KerasModel:
-    """Build the network from `seed`, let `loop` train it in place, return the model."""
+    """Build the network from `seed`, let `loop` train it in place, return the model.
+
+    At the end the optimiser puts its averages in place of the weights where it keeps some (`use_ema`), as Keras's own
+    `fit` does. They are functions of the weights after each step, so a claim of DP-SGD stays what it is. Behind early
+    stopping they are those of the last step, as with Keras's callback: the averages replace what that had restored.
+    """
     network = recipe.untrained(data.shape, data.n_classes, seed)
     loop(network, tf.constant(data.x[rows]), tf.constant(data.y[rows]))
+    network.optimizer.finalize_variable_values(network.trainable_variables)
     return KerasModel(network, data.shape, data.n_classes)
 
 

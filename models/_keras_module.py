@@ -24,6 +24,11 @@ _BY_FUNCTION = {
     tf.keras.losses.categorical_crossentropy: tf.keras.losses.CategoricalCrossentropy,
 }
 _LEAST_PROBABILITY = 1e-7
+_TF_PRIVACY = "tensorflow_privacy."
+_INSTEAD_OF_TF_PRIVACY = (
+    "give the plain network with a plain optimiser, e.g. tf.keras.optimizers.SGD, and put the defence dp_sgd before "
+    "it, which draws the batches that its claim is about"
+)
 
 
 class OnLabels(tf.keras.losses.Loss):  # type: ignore[misc] # TensorFlow has no types
@@ -115,11 +120,28 @@ def _check(build: UserFunction, shape: tuple[int, ...], n_classes: int) -> None:
 def _check_compiled(build: UserFunction, network: tf.keras.Model) -> None:
     if getattr(network, "optimizer", None) is None or not getattr(network, "loss", None):
         raise _wrong(build, "the model is not compiled with an optimiser and a loss")
-    known = isinstance(network.optimizer, tf.keras.optimizers.Optimizer)
-    if not known or isinstance(network.optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
-        raise _wrong(build, f"optimizer {_name(network.optimizer)}: must be of tf.keras.optimizers, no legacy one")
+    if _of_tf_privacy(network):
+        raise _wrong(build, f"the model is a DP model of TensorFlow Privacy: {_INSTEAD_OF_TF_PRIVACY}")
+    _check_optimizer(build, network.optimizer)
     if type(network).train_step is not tf.keras.Model.train_step:
         raise _wrong(build, "the model has a train_step of its own, which would not be used")
+
+
+def _check_optimizer(build: UserFunction, optimizer: Any) -> None:
+    if _of_tf_privacy(getattr(optimizer, "optimizer", optimizer)):  # Keras wraps one of TensorFlow 1
+        raise _wrong(build, f"the optimizer is one of TensorFlow Privacy: {_INSTEAD_OF_TF_PRIVACY}")
+    if isinstance(optimizer, tf.keras.optimizers.legacy.Optimizer):
+        names = [kind.__name__ for kind in type(optimizer).__mro__ if hasattr(tf.keras.optimizers, kind.__name__)]
+        instead = ".".join(["tf.keras.optimizers", *names[:1]])
+        raise _wrong(build, f"optimizer {_name(optimizer)}: is a legacy one; use {instead}")
+    known = isinstance(optimizer, tf.keras.optimizers.Optimizer)
+    if not known or isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
+        raise _wrong(build, f"optimizer {_name(optimizer)}: must be of tf.keras.optimizers")
+
+
+def _of_tf_privacy(value: Any) -> bool:
+    """Whether TensorFlow Privacy made the class, or one that it inherits from."""
+    return any(kind.__module__.startswith(_TF_PRIVACY) for kind in type(value).__mro__)
 
 
 def _check_outputs(build: UserFunction, output: Any, from_logits: bool) -> None:

@@ -44,6 +44,7 @@ class PythonTraining:
     records: Literal["array", "frame"] = "array"
 
     framework: ClassVar[str] = "python"
+    keeps_models: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         one_of(("array", "frame"), records=self.records)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...harness.errors import PrivassayError, UsageError, shortened, told
+from ...harness.errors import PrivassayError, UsageError, located, shortened, told
 from ...harness.types import Answers, Dataset, Float32, Float64
-from ._class_names import class_numbers, classes_in_words
+from ._class_names import ClassOrder, Columns, classes_in_words, columns_of_answers
 
 AnswerForm = Literal["probabilities", "logits", "labels"]
 """What a model gives: probabilities, the scores whose softmax they are, or the number of its class only."""
@@ -24,6 +25,11 @@ Ask = Callable[[Float32], Any]
 TOLERANCE = 1e-3
 """How far the sum of a record's probabilities may be from 1. Answers are often rounded to a few digits."""
 
+ABOUT_100 = 1.0
+"""How far the sum of a record's percentages may be from 100. They are often rounded to whole numbers."""
+
+_PERCENTAGES = "which looks like percentages; divide them by 100, then `answers: probabilities` is right"
+
 LOOKED_AT = 32
 """Records whose answers decide where the first two look like another form."""
 
@@ -35,19 +41,42 @@ class Reading:
     Calling it checks record by record, so what is refused does not depend on how many are asked at once. Whether the
     numbers are of another form than they are said to be shows in many answers only: that is `doubt`.
 
-    Where the data have two classes, a single column is the answer for class 1, as a sigmoid gives it.
+    Columns with names, of a data frame or of one mapping a record, are matched with the classes by name; those without
+    are in the order of `classes` or else of the data (`ClassOrder`). Where the data have two classes, a single column
+    is the answer for the second of them, as a sigmoid gives it, unless it has the name of the first.
 
     Attributes:
         form: what the numbers are.
         n_classes: classes of the data.
         source: where the model is, for errors.
-        class_names: what the data call the classes, in order, for labels that are names; empty where they do not.
+        class_names: what the data call the classes, in order; empty where they do not.
+        classes: the classes in the order of the model's columns, or as its labels count them, where its owner says;
+            empty: the order of the data.
     """
 
     form: AnswerForm
     n_classes: int
     source: str
     class_names: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check `classes`.
+
+        Raises:
+            UsageError: they are not those of the data, or labels cannot be in their order.
+        """
+        if self.order.stated and self.form == "labels" and self.order.numbers_are_names:
+            raise UsageError(
+                f"{self.source}: `classes`: must be left out: labels are the classes "
+                f"{classes_in_words(self.class_names, self.n_classes)} by value, whatever their order"
+            )
+
+    @cached_property
+    def order(self) -> ClassOrder:
+        """The order of the model's classes."""
+        with located(self.source):
+            return ClassOrder(self.class_names, self.n_classes, self.classes)
 
     @property
     def answers(self) -> Answers:
@@ -58,12 +87,14 @@ class Reading:
         """Probabilities float64 (records, n_classes), rows at least 0 with sum 1; one-hot for labels.
 
         Raises:
-            UsageError: not numbers, not finite, another number of records or classes, labels out of range,
-                probabilities below 0, above 1 or that do not sum to 1 within `TOLERANCE`.
+            UsageError: not numbers, not finite, another number of records or classes, columns with names of other
+                classes, labels out of range, probabilities below 0, above 1 or that do not sum to 1 within `TOLERANCE`.
         """
+        columns = self._columns(raw)
+        bare = raw if columns is None else columns.table
         if self.form == "labels":
-            return self._one_hot(raw, records)
-        table = self._one_column_per_class(self._numbers(raw, records))
+            return self._one_hot(bare, records)
+        table = self._one_column_per_class(self._numbers(bare, records), columns)
         return self._softmax(table) if self.form == "logits" else self._normalised(table)
 
     def all_at_once(self, raw: Any, records: int) -> Float64:
@@ -81,11 +112,12 @@ class Reading:
         """Why answers, each of which is allowed, look like another form; empty where they do not.
 
         One column for two classes is doubted where every answer is exactly 0 or 1, and, as logits, where every answer
-        lies between 0 and 1. More columns of logits are doubted where every row lies there and sums to 1.
+        lies between 0 and 1. More columns of logits are doubted where every row lies there and sums to 1, or is at
+        least 0 and sums to about 100.
         """
         if self.form == "labels":
             return ""
-        table = np.asarray(raw, dtype=np.float64)
+        table = np.asarray(self.unnamed(raw), dtype=np.float64)
         if not len(table):
             return ""
         one_column = self.n_classes == 2 and table.shape in ((len(table),), (len(table), 1))
@@ -102,7 +134,22 @@ class Reading:
                     "every row lies between 0 and 1 and sums to 1, which looks like probabilities; "
                     "say `answers: probabilities`"
                 )
+        if self.form == "logits" and not one_column and percentages(table).all():
+            return f"every row is at least 0 and sums to about 100, {_PERCENTAGES}"
         return ""
+
+    def unnamed(self, raw: Any) -> Any:
+        """Answers as they came, without names of columns.
+
+        Raises:
+            UsageError: mappings have other keys than the first one.
+        """
+        columns = self._columns(raw)
+        return raw if columns is None else columns.table
+
+    def _columns(self, raw: Any) -> Columns | None:
+        with located(self.source):
+            return columns_of_answers(raw)
 
     def _numbers(self, raw: Any, records: int) -> Float64:
         try:
@@ -128,8 +175,8 @@ class Reading:
         self._check_count(table, records)
         if table.shape not in ((records,), (records, 1)):
             raise UsageError(f"{self.source}: answers of shape {table.shape} are not one label a record")
-        labels = table.reshape(-1)
-        numbers = class_numbers(labels, self.class_names, self.n_classes)
+        labels = table.reshape(-1).tolist()
+        numbers = self.order.of_labels(labels)
         if (numbers < 0).any():
             bad = int((numbers < 0).argmax())
             allowed = classes_in_words(self.class_names, self.n_classes)
@@ -137,10 +184,14 @@ class Reading:
             raise UsageError(f"{self.source}: label {label} for record {bad + 1}: must be one of {allowed}")
         return np.asarray(np.eye(self.n_classes)[numbers])
 
-    def _one_column_per_class(self, table: Float64) -> Float64:
+    def _one_column_per_class(self, table: Float64, columns: Columns | None) -> Float64:
+        """The table with its columns in the order of the data's classes."""
         if self.n_classes == 2 and table.shape in ((len(table),), (len(table), 1)):
-            second = table.reshape(-1, 1)
-            return np.hstack([np.zeros_like(second) if self.form == "logits" else 1 - second, second])
+            with located(self.source):
+                about = self.order.of_one_column(columns)
+            given = table.reshape(-1, 1)
+            both = [np.zeros_like(given) if self.form == "logits" else 1 - given, given]
+            return np.hstack(both if about else both[::-1])
         if table.ndim == 1:
             raise UsageError(
                 f"{self.source}: gives one number a record, the data have {self.n_classes} classes; "
@@ -149,7 +200,9 @@ class Reading:
         if table.shape[1:] != (self.n_classes,):
             found = table.shape[1] if table.ndim == 2 else f"shape {table.shape[1:]}"
             raise UsageError(f"{self.source}: answers for {found} classes, the data have {self.n_classes}")
-        return table
+        with located(self.source):
+            place = self.order.of_unnamed if columns is None else self.order.of_columns(columns)
+        return np.asarray(table[:, np.argsort(place)])
 
     def _softmax(self, table: Float64) -> Float64:
         from scipy.special import softmax
@@ -159,6 +212,11 @@ class Reading:
     def _normalised(self, table: Float64) -> Float64:
         if outside(table).any():
             record, column = (int(i) for i in np.argwhere(outside(table))[0])
+            if percentages(table)[record]:
+                raise UsageError(
+                    f"{self.source}: the answer for record {record + 1} is at least 0 and sums to about 100, "
+                    f"{_PERCENTAGES}"
+                )
             raise UsageError(
                 f"{self.source}: {table[record, column]:g} for record {record + 1} is no probability, which looks like "
                 "logits; say `answers: logits`"
@@ -180,6 +238,11 @@ def outside(table: Float64) -> np.ndarray[Any, np.dtype[np.bool_]]:
 def off_one(table: Float64) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Which rows do not sum to 1: bool (n,)."""
     return np.asarray(np.abs(table.sum(axis=1) - 1) > TOLERANCE)
+
+
+def percentages(table: Float64) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which rows look like percentages: bool (n,)."""
+    return np.asarray((table >= 0).all(axis=1) & (np.abs(table.sum(axis=1) - 100) <= ABOUT_100))
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,7 +285,9 @@ class AskedModel:
             self.reading(raws[-1], len(batch))
         if self.reading.form == "labels" or not raws:
             return ""
-        return self.reading.doubt(np.concatenate([np.asarray(raw, dtype=np.float64) for raw in raws]))
+        return self.reading.doubt(
+            np.concatenate([np.asarray(self.reading.unnamed(raw), dtype=np.float64) for raw in raws])
+        )
 
     def _batches(self, x: Float32) -> list[Float32]:
         return [x[start : start + self.batch_size] for start in range(0, len(x), self.batch_size)]

@@ -28,6 +28,9 @@ _FUNCTIONAL = ("keras.src.engine.functional", "Functional")
 _READERS = frozenset(("StringLookup", "IntegerLookup", "TextVectorization", "TFSMLayer", "TorchModuleWrapper"))
 """Layers that read further files, programs among them, or stored objects, in one version of Keras or another."""
 
+_DP_MODEL = "DPModelClass"
+"""What TensorFlow Privacy calls every DP model, made inside a function where Keras cannot find it again."""
+
 _MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
 """What Keras writes for a network of plain layers. Where the HDF5 file is absent, Keras 2.15 takes a pickle instead
 (`model.weights.npz`); where there is more, it unpacks everything for the layers to read."""
@@ -41,10 +44,15 @@ def keras_network(path: Path, trust: Trust) -> tf.keras.Model:
     and weights are looked at first.
 
     Raises:
-        UsageError: TensorFlow is not installed, the file cannot be read, or it names code or other files, or holds
-            more or less than Keras writes, and trust was not given.
+        UsageError: TensorFlow is not installed, the file cannot be read or holds a DP model of TensorFlow Privacy; or
+            it names code or other files, or holds more or less than Keras writes, and trust was not given.
     """
     foreign = sorted(set(_foreign(_description(path))))
+    if any(name.endswith(f".{_DP_MODEL}") for name in foreign):  # no trust is asked for what cannot be read
+        raise UsageError(
+            f"{path}: holds a DP model of TensorFlow Privacy, which Keras cannot read back; save its plain network "
+            "instead, whose answers are the same: tf.keras.Model(net.inputs, net.outputs).save(...)"
+        )
     if foreign:
         trust.require(path, f"names code that is not of Keras's layers: {', '.join(foreign)}")
     _require_own_members(path, trust)

@@ -12,6 +12,7 @@ import numpy as np
 from ...harness.errors import UsageError, told
 from ...harness.types import Dataset, Float32
 from ._answers import Ask
+from ._class_names import Columns, columns_of_answers
 from ._frames import Framed, frames_for
 
 _NUMBERS = {
@@ -28,7 +29,7 @@ def by_onnx(path: Path, dataset: Dataset) -> Ask:
     """How a graph is asked: its first output that is a table of floats, one row a record.
 
     A list with a mapping from class to probability for each record, which converters of scikit-learn models write, is
-    such a table; its columns are the classes in their order. A graph with one input gets the features. One with
+    such a table, with the classes as names of its columns. A graph with one input gets the features. One with
     several, as converters make of a pipeline on named columns, gets the cells of the file's column in each, (n, 1).
 
     Raises:
@@ -44,11 +45,12 @@ def by_onnx(path: Path, dataset: Dataset) -> Ask:
         raise UsageError(f"{path}: cannot be read ({told(error)})") from error
 
     def answer(given: dict[str, Any]) -> Any:
-        tables = [_table(out) for out in session.run(None, given)]
-        floats = [table for table in tables if table.ndim == 2 and table.dtype.kind == "f"]
-        if not floats:
-            raise UsageError(f"{path}: has no output that is a table of floats, one row a record")
-        return floats[0]
+        for out in session.run(None, given):
+            columns = columns_of_answers(out)
+            table = np.asarray(out if columns is None else columns.table)
+            if table.ndim == 2 and table.dtype.kind == "f":
+                return table if columns is None else Columns(columns.names, table)
+        raise UsageError(f"{path}: has no output that is a table of floats, one row a record")
 
     return _one_input(session, answer) if len(session.get_inputs()) == 1 else _columns(session, answer, path, dataset)
 
@@ -87,9 +89,3 @@ def _fits(cell: Any, kind: str) -> bool:
         return kind == _TEXTS and isinstance(cell, str)
     dtype = _NUMBERS[kind]
     return issubclass(dtype, np.floating) or bool(np.isfinite(cell) and np.asarray(cell).astype(dtype) == cell)
-
-
-def _table(out: Any) -> np.ndarray[Any, Any]:
-    if isinstance(out, list) and all(isinstance(row, dict) for row in out):
-        out = [[row[name] for name in sorted(row)] for row in out]
-    return np.asarray(out)

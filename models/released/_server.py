@@ -67,7 +67,7 @@ class Server:
             predictions = None
         if predictions is None:
             raise self._refused('the answer is not {"predictions": [...]}: ' + self._quoted(body))
-        return _rows(predictions)
+        return predictions
 
     def _wait(self) -> None:
         if self._endpoint.requests_per_second is None:
@@ -223,11 +223,3 @@ def _cause(error: BaseException) -> str:
     nested = [getattr(error, "reason", None), *error.args]
     inner = next((part for part in nested if isinstance(part, BaseException)), None)
     return f"{type(error).__name__}: {error}" if inner is None else _cause(inner)
-
-
-def _rows(predictions: Any) -> Any:
-    """Predictions as lists; a server whose model returns a data frame sends one mapping a record."""
-    if not isinstance(predictions, list) or not predictions or not all(isinstance(row, dict) for row in predictions):
-        return predictions
-    alike = all(list(row) == list(predictions[0]) for row in predictions)
-    return [list(row.values()) for row in predictions] if alike else predictions

@@ -10,9 +10,9 @@ import numpy as np
 
 from ...harness.errors import UsageError, told
 from ...harness.trust import Trust
-from ...harness.types import Dataset, Float64
+from ...harness.types import Dataset
 from ._answers import Ask
-from ._class_names import class_numbers, classes_in_words, classes_of
+from ._class_names import Columns, class_numbers, classes_in_words, classes_of, only_counted
 from ._frames import by_columns
 
 
@@ -51,7 +51,9 @@ def pickled_estimator(path: Path, trust: Trust) -> Any:
 
 
 def probabilities_of(estimator: Any, dataset: Dataset, source: str) -> Ask:
-    """How a fitted estimator is asked: by its columns where it knows their names.
+    """How a fitted estimator is asked: by its columns where it knows their names; its answers are named by its classes.
+
+    Classes that are 0, 1, 2 and so on may be codes of the data's, which only the order that the owner states can tell.
 
     Args:
         estimator: has `predict_proba` and `classes_`.
@@ -63,22 +65,21 @@ def probabilities_of(estimator: Any, dataset: Dataset, source: str) -> Ask:
     """
     if not hasattr(estimator, "predict_proba"):
         raise UsageError(f"{source}: {type(estimator).__name__} has no predict_proba")
-    own = np.asarray(estimator.classes_)
+    own = tuple(np.asarray(estimator.classes_).tolist())
+    codes = only_counted(own) and len(own) == dataset.n_classes
     classes = class_numbers(own, dataset.class_names, dataset.n_classes)
-    if (classes < 0).any():
-        shown = classes_in_words(tuple(f"{name}" for name in own.tolist()), len(own))
+    if (classes < 0).any() and not codes:
+        shown = classes_in_words(tuple(f"{name}" for name in own), len(own))
         raise UsageError(f"{source}: its classes are {shown}, those of the data are {classes_of(dataset)}")
 
     absent = sorted(set(range(dataset.n_classes)) - set(classes.tolist()))
-    if absent:
+    if absent and not codes:
         names = dataset.class_names or tuple(f"{number}" for number in range(dataset.n_classes))
         shown = classes_in_words(tuple(names[number] for number in absent), len(absent))
         raise UsageError(f"{source}: never saw these classes of the data: {shown}; leave their records out")
 
-    def ask(table: Any) -> Float64:
-        answers = np.zeros((len(table), dataset.n_classes))
-        answers[:, classes] = estimator.predict_proba(table)
-        return answers
+    def ask(table: Any) -> Columns:
+        return Columns(own, estimator.predict_proba(table))
 
     return by_columns(ask, names_of(estimator), dataset, source)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import SplitResult, urlsplit
@@ -50,6 +51,9 @@ class Endpoint:
             is sent by https or to this machine only.
         ca_file: certificates (PEM) of the authority that the server's is signed by; None: the usual ones.
         training_records: how many records the model trained on, where its owner says; at least 1.
+        classes: names of the classes in the order of the columns that answers have, where these have no names, or as
+            labels that are numbers count them; empty: the order of the data's classes, which is `values`, or sorted,
+            and puts `positive` last.
     """
 
     url: str
@@ -64,6 +68,7 @@ class Endpoint:
     token_variable: str | None = None
     ca_file: Path | None = None
     training_records: int | None = None
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._check_address()
@@ -89,7 +94,7 @@ class Endpoint:
 
         if self.ca_file is not None and not self.ca_file.is_file():
             raise UsageError(f"{self.ca_file}: no such file")
-        reading = Reading(self.answers, dataset.n_classes, self.source, dataset.class_names)
+        reading = Reading(self.answers, dataset.n_classes, self.source, dataset.class_names, self.classes)
         ask = self._asking(Server(self, self._token()), dataset)
         asked = AskedModel(ask, reading, self.batch_size)
         model = EndpointModel(asked, self.query_budget, look_at(asked, dataset, self.query_budget))
@@ -177,8 +182,12 @@ class EndpointModel:
 
 def _as_json(cell: Any) -> Any:
     """A cell as JSON has it: null where it is missing, a date as ISO 8601 writes it."""
-    if cell is None or cell != cell:  # noqa: PLR0124 - NaN and NaT
+    import pandas as pd  # type: ignore[import-untyped]
+
+    if pd.isna(cell) is True:  # an array, which a cell may hold, is asked about element by element
         return None
+    if isinstance(cell, Decimal):
+        return float(cell)
     return cell.isoformat() if hasattr(cell, "isoformat") else cell
 
 

@@ -37,6 +37,8 @@ class File:
         build: for weights of torch: a function from shape and number of classes to the module they belong to.
         batch_size: most records in one call, at least 1.
         training_records: how many records the model trained on, where its owner says; at least 1.
+        classes: names of the classes in the order of the columns that answers have, where these have no names; empty:
+            the order of the data's classes, which is `values`, or sorted, and puts `positive` last.
     """
 
     path: Path
@@ -44,9 +46,13 @@ class File:
     build: UserFunction | None = None
     batch_size: int = 256
     training_records: int | None = None
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        require(self.path.suffix in SUFFIXES, "path", self.path.name, f"a file that ends in {', '.join(SUFFIXES)}")
+        allowed = f"a file that ends in {', '.join(SUFFIXES)}"
+        if self.path.suffix in (".h5", ".hdf5"):
+            allowed = 'a .keras file: tf.keras.models.load_model("net.h5", compile=False).save("net.keras")'
+        require(self.path.suffix in SUFFIXES, "path", self.path.name, allowed)
         one_of(("probabilities", "logits"), answers=self.answers)
         positive(batch_size=self.batch_size)
         if self.training_records is not None:
@@ -63,7 +69,7 @@ class File:
         """
         if not self.path.is_file():
             raise UsageError(f"{self.path}: no such file")
-        reading = Reading(self.answers, dataset.n_classes, self.path.name)
+        reading = Reading(self.answers, dataset.n_classes, self.path.name, dataset.class_names, self.classes)
         ask = self._ask(dataset, trust)
         model = AskedModel(ask, reading, self.batch_size)
         look_at(model, dataset)

@@ -24,6 +24,7 @@ from ...harness.protocols import Released
 from ...harness.trust import Trust
 from ...harness.types import Dataset
 from ._answers import FORMS, AnswerForm, Ask, AskedModel, Reading, look_at
+from ._class_names import columns_of_answers
 from ._frames import Framed, by_arrays, frames_for, notes_of
 from ._mlflow_folder import by_estimator, columns_of, flavors_of, read_here, require_all, sha256_of_folder
 
@@ -56,6 +57,9 @@ class MLflow:
             as that, and the notes say so.
         batch_size: most records in one call, at least 1.
         training_records: how many records the model trained on, where its owner says; at least 1.
+        classes: names of the classes in the order of the columns that answers have, where these have no names, or as
+            labels that are numbers count them; empty: the order of the data's classes, which is `values`, or sorted,
+            and puts `positive` last.
     """
 
     model: str
@@ -63,6 +67,7 @@ class MLflow:
     answers: AnswerForm = "probabilities"
     batch_size: int = 1024
     training_records: int | None = None
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         allowed = "models:/NAME@ALIAS, models:/NAME/VERSION, models:/MODEL_ID or runs:/RUN/PATH"
@@ -88,7 +93,8 @@ class MLflow:
             ask = by_arrays(ask, names, dataset, self.model)
         first = self._first(ask, dataset)
         labels_only = self.answers != "labels" and first.dtype.kind in "iubUO" and first.shape in ((2,), (2, 1))
-        reading = Reading("labels" if labels_only else self.answers, dataset.n_classes, self.model, dataset.class_names)
+        form: AnswerForm = "labels" if labels_only else self.answers
+        reading = Reading(form, dataset.n_classes, self.model, dataset.class_names, self.classes)
         notes = ((f"{self.model} gives labels only",) if labels_only else ()) + notes_of(ask)
         model = AskedModel(ask, reading, self.batch_size)
         look_at(model, dataset)
@@ -126,7 +132,9 @@ class MLflow:
     def _first(self, ask: Ask, dataset: Dataset) -> np.ndarray[Any, Any]:
         """Answers about the first two records, as they came."""
         try:
-            return np.asarray(ask(dataset.x[:2].copy()))
+            raw = ask(dataset.x[:2].copy())
+            columns = columns_of_answers(raw)
+            return np.asarray(raw if columns is None else columns.table)
         except UsageError:
             raise
         except Exception as error:  # whatever the model does

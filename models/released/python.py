@@ -30,6 +30,9 @@ class Python:
         training_records: how many records the model trained on, where its owner says; at least 1.
         records: what the callable gets: `array`, the features as float32 (n, *shape), or `frame`, a pandas data frame
             with the cells of the file in the columns that are features; of a CSV or Parquet table only.
+        classes: names of the classes in the order of the columns that answers have, where these have no names, or as
+            labels that are numbers count them; empty: the order of the data's classes, which is `values`, or sorted,
+            and puts `positive` last.
     """
 
     predict: UserFunction
@@ -37,6 +40,7 @@ class Python:
     batch_size: int = 1024
     training_records: int | None = None
     records: Literal["array", "frame"] = "array"
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         one_of(("array", "frame"), records=self.records)
@@ -62,7 +66,8 @@ class Python:
             raise UsageError(f"{name}: returned a {type(ask).__name__}, must return a callable that takes records")
         if self.records == "frame":
             ask = Framed(ask, all_cells(dataset.columns, name))
-        model = AskedModel(ask, Reading(self.answers, dataset.n_classes, name, dataset.class_names), self.batch_size)
+        reading = Reading(self.answers, dataset.n_classes, name, dataset.class_names, self.classes)
+        model = AskedModel(ask, reading, self.batch_size)
         look_at(model, dataset)
         digest = f"module digest {self.predict.sha256}; what the module reads, such as weights, is not in it"
         notes = (digest, *notes_of(ask))

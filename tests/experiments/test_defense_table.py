@@ -15,13 +15,14 @@ def test_rows_are_those_of_the_evidence(example_run):
     group = ev.Group(
         column=CANARY_COLUMN,
         value=CANARY,
+        attack="lira",
         members=60,
         outsiders=60,
         small=False,
         metrics={"tpr_at_fpr_0.01": rate(0.7)},
     )
     first = found.candidates[0].model_copy(update={"groups": (group,)})
-    found = found.model_copy(update={"candidates": (first, *found.candidates[1:])})
+    found = found.model_copy(update={"primary": "lira", "candidates": (first, *found.candidates[1:])})
     table = rows(found)
     assert [row["tpr"][0] for row in table] == sorted(row["tpr"][0] for row in table)
     assert {row["candidate"] for row in table} == {candidate.id for candidate in found.candidates}

@@ -6,9 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pandas._libs.parsers import STR_NA_VALUES
 from privassay.experiments.table import Table
 from privassay.harness import catalog, preparation
 from privassay.harness.dataset_checks import check_dataset
+from privassay.harness.errors import UsageError
+from privassay.harness.tablefile import MISSING_IN_CSV
 from privassay.harness.types import ColumnsToFit
 
 ROWS = """id,age,wage,job,sex,income,owner,trained
@@ -170,9 +173,47 @@ def test_dropped_records_are_dropped_from_every_column(gaps):
     assert data.sensitive["g"].tolist() == ["f", "?", "m", "f"], "a missing group is a group, not a reason to drop"
 
 
+def test_gaps_of_a_csv_are_those_that_pandas_sees(tmp_path):
+    """Whatever a column holds: what is a gap for the model that gets the cells is one for the schema, and but for `?`
+    nothing else is."""
+    rng = np.random.default_rng(0)
+    gaps = sorted(STR_NA_VALUES)
+    assert set(MISSING_IN_CSV) == {*gaps, "?"}
+    n = 40 * len(gaps)
+    cells = {
+        "number": rng.choice([*gaps, *(["1", "2.5", "-3e2"] * 9)], n),
+        "text": rng.choice([*gaps, *(["none", "Na", "N.A.", "NaNs", "0"] * 6)], n),
+        "user": rng.choice(["u1", "NA"], n),
+        "flag": rng.choice(["1", "0", "NA", "nan", ""], n),
+        "y": rng.choice(["yes", "no", "NULL"], n),
+    }
+    pd.DataFrame(cells).to_csv(tmp_path / "t.csv", index=False)
+    seen = pd.read_csv(tmp_path / "t.csv")
+    source = Table(tmp_path / "t.csv", "y", ("number", "text"), categorical=("text",), member="flag", missing="drop")
+    data = source.load()
+    whole = seen[seen[["number", "text", "y"]].notna().all(axis=1)]
+    stays = whole.reset_index(drop=True)
+    np.testing.assert_array_equal(data.x[:, 0], stays["number"].astype(np.float32))
+    assert data.y.tolist() == (stays["y"] == "yes").astype(int).tolist()
+    pd.testing.assert_frame_equal(data.columns.file, stays[["number", "text"]])
+    assert data.released_member.tolist() == stays["flag"].fillna(-1).astype(int).tolist()
+    first = whole["user"].isna().idxmax() + 1
+    with pytest.raises(UsageError, match=rf"column 'user', row {first}: the id is missing \('NA' is a gap in CSV"):
+        dataclasses.replace(source, user_id="user").load()
+
+
+def test_texts_of_parquet_that_csv_could_not_hold_are_texts(tmp_path):
+    frame = pd.DataFrame({"country": ["NA", "DE", None, "NA"], "x": [1.0, 2.0, 3.0, 4.0], "y": ["None", "a"] * 2})
+    frame.to_parquet(tmp_path / "t.parquet")
+    values = {"country": ("DE", "NA"), "y": ("None", "a")}
+    data = Table(tmp_path / "t.parquet", "y", values=values, missing="drop").load()
+    assert data.x[:, :2].tolist() == [[0, 1], [1, 0], [0, 1]]
+    assert data.class_names == ("None", "a")
+
+
 @pytest.mark.parametrize("values", [None, {"job": ("b", "a")}])
 def test_a_missing_category_can_be_a_category(tmp_path, values):
-    (tmp_path / "t.csv").write_text("job,y\na,0\n?,1\nb,0\n,1\n")
+    (tmp_path / "t.csv").write_text("job,y\na,0\n?,1\nb,0\nNA,1\n")
     data = Table(tmp_path / "t.csv", "y", categorical=("job",), values=values, missing="category").load()
     if values is None:
         assert data.x.ravel().tolist() == [1, 0, 2, 0], "codes of ?, a, b"

@@ -25,6 +25,8 @@ def changed(old, new):
     return GOOD.replace(old, new)
 
 
+MISSING = "the cell is missing, as are 0 more in this column; fill them in, or set missing to"
+GAP = "is a gap in CSV, as for pandas; where it is a value, save the table as Parquet)"
 ALL = {"categorical": ("job",), "record_id": "id", "member": "member"}
 
 
@@ -50,7 +52,7 @@ def test_the_table_itself_is_sound(tmp_path):
         (GOOD, {**ALL, "values": {"y": ("0", "2")}}, "target 'y', row 2: '1' is none of the declared values (0, 2)"),
         (changed("b,2", "b,two"), ALL, "column 'age', row 2: 'two' is no finite number (a column of categories must"),
         (changed("b,2", "b,inf"), ALL, "column 'age', row 2: 'inf' is no finite number"),
-        (changed("b,2", "b,nan"), ALL, "column 'age', row 2: 'nan' is no finite number"),
+        (changed("b,2", "b,nan"), ALL, "column 'age', row 2: the cell is missing, as are 0 more in this column; fill"),
         (changed("b,2", "b,1e39"), ALL, "column 'age', row 2: '1e+39' is no finite number"),
         (GOOD, {"features": ("job",)}, "column 'job', row 1: 'x' is no finite number"),
         (
@@ -71,6 +73,18 @@ def test_the_table_itself_is_sound(tmp_path):
         (changed("x,0,1\nb", "x,0,in\nb"), ALL, "column 'member', row 1: 'in': must be 1, true or yes for a member, 0"),
         (GOOD.replace(",0\n", ",1\n"), ALL, "column 'member': every flag is 1; members and non-members are needed"),
         (GOOD.replace(",0\n", ",\n").replace(",1\n", ",\n"), ALL, "column 'member': every flag is missing"),
+        (changed("b,2,y", "b,2,None"), ALL, f"column 'job', row 2: {MISSING} drop or category ('None' {GAP}"),
+        (
+            changed("c,3,x,0", "c,3,x,null"),
+            ALL,
+            "target 'y', row 3: the label is missing, as are 0 more; fill them in, or set missing to drop ('null' is",
+        ),
+        (changed("d,4", "NA,4"), ALL, f"column 'id', row 4: the id is missing ('NA' {GAP}"),
+        (
+            changed("d,4", "NA,4"),
+            {"user_id": "id", "features": ("age",)},
+            "column 'id', row 4: the id is missing ('NA'",
+        ),
         ("", {}, "the file is empty"),
         ("id,age,job,y,member\n", ALL, "no rows"),
         ("a,y,a\n1,0,1\n", {}, "2 columns are named 'a'"),
@@ -142,6 +156,11 @@ def test_no_such_file(tmp_path):
         ("t.csv", {"ranges": {"a": (0.0, 1.0)}, "categorical": ("a",)}, "left out: the column holds categories"),
         ("t.csv", {"values": {"a": ()}}, r"values.a=\(\): must be different values, at least one"),
         ("t.csv", {"values": {"a": ("u", "u")}}, "must be different values"),
+        (
+            "t.csv",
+            {"values": {"a": ("NA", "u")}},
+            "values.a='NA': must be without what is a gap in CSV, as for pandas; s",
+        ),
         ("t.csv", {"features": ("a", "y")}, "features='y': must be a column that is not target, id or membership flag"),
         ("t.npz", {"features": ("a", "b")}, "must be the name of one array in an NPZ file"),
         ("t.csv", {"missing": "ignore"}, "missing='ignore': must be one of refuse, drop, category"),

@@ -115,6 +115,14 @@ def test_records_that_features_do_not_tell_apart_are_refused_where_the_column_is
     assert data.columns.frame(data.x, ["m"])["m"].tolist() == frame["m"]
 
 
+@pytest.mark.parametrize("kind", ["string", "str", "category"])
+def test_a_gap_and_a_text_that_stands_for_one_are_two_cells(tmp_path, kind):
+    frame = pd.DataFrame({"a": pd.array(["?", None, "x", "x"], dtype=kind), "m": [1, 1, 2, 2]})
+    data, _ = written(tmp_path, frame, ".parquet", missing="category", categorical=("a",))
+    with pytest.raises(UsageError, match=r"column 'a': \? and .* are one feature"):
+        data.columns.frame(data.x, ["a"])
+
+
 def test_records_that_are_alike_in_every_cell_are_no_clash(tmp_path):
     frame = pd.DataFrame({"a": ["x", "x", "", ""], "n": [500, 500, 2, 2]})
     data, _ = written(tmp_path, frame, missing="category", categorical=("a",), ranges={"n": (0, 9)})

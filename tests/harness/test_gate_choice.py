@@ -185,6 +185,21 @@ def test_an_audit_that_contradicts_nothing_adds_no_verdict(value, claimed):
     assert exit_code_without_policy(found) is ExitCode.PASS
 
 
+@pytest.mark.parametrize(("what", "code"), [("audit", ExitCode.ERROR), ("tpr_at_fpr_0.001", ExitCode.PASS)])
+def test_an_audit_that_failed_is_no_pass(what, code):
+    found = evidence(attack("a", *UNDER))
+    gap = ev.Unmeasured(what=what, reason="the recipe fails")
+    found = found.model_copy(update={"candidates": (found.candidates[0].model_copy(update={"unmeasured": (gap,)}),)})
+    rule, *others = judged(found)
+    assert rule.verdict is Verdict.PASS
+    assert exit_code_without_policy(found) is code
+    assert [(other.rule, other.verdict, other.metric, other.reason) for other in others] == (
+        [(CONTRADICTED, Verdict.ERROR, "audit", "the audit of this candidate failed (the recipe fails)")]
+        if what == "audit"
+        else []
+    )
+
+
 def test_a_failed_control_does_not_hide_a_contradiction():
     """Controls check the attacks, not the coins of an audit; the exit code is that of the failed control."""
     found = evidence(attack("a", *UNDER), audits=(audit(2.1, 1.0, True),), claim=CLAIM, passed=False)

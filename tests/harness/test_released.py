@@ -304,3 +304,47 @@ def test_reports_and_exit_code_of_the_command(tmp_path, capsys, monkeypatch):
     assert main(["run", str(path), "--out", "out", "--json", "--tracking-uri", "sqlite:///m.db"]) == 0
     assert json.loads(capsys.readouterr().out)["exit_code"] == 0
     assert "forest" in (tmp_path / "out" / "report.html").read_text()
+
+
+SWAPPED = '''
+import joblib
+from pathlib import Path
+
+def opened(order):
+    forest = joblib.load(Path(__file__).with_name("forest.joblib"))
+    return lambda x: forest.predict_proba(x)[:, order]
+
+def turned():
+    return opened([*range(1, 10), 0])
+
+def exchanged():
+    return opened([1, 0, *range(2, 10)])
+'''  # fmt: skip
+
+
+def test_columns_in_another_order_than_the_classes(tmp_path, capsys):
+    """All of them: refused, with the way out. Two of ten: said."""
+    import joblib
+
+    joblib.dump(released.write_table(tmp_path), tmp_path / "forest.joblib")
+    (tmp_path / "swapped_forest.py").write_text(SWAPPED)
+
+    def run(function, **parameters):
+        target = {"component": "python", "predict": f"swapped_forest:{function}", **parameters}
+        data = {"component": "table", "path": "records.csv", "target": "label", "member": "member"}
+        path = experiment(tmp_path, data=data, targets={"forest": target}, attacks={"loss": {}})
+        out = tmp_path / "out"
+        code = main(["run", str(path), "--out", str(out), "--tracking-uri", f"sqlite:///{tmp_path}/m.db"])
+        return code, capsys.readouterr().err.splitlines()[-1], out / "evidence.json"
+
+    code, line, file = run("turned")
+    assert (code, file.exists()) == (2, False)
+    assert f"{tmp_path}/released.yaml: targets.forest: swapped_forest:turned: its answers are right on" in line
+    assert "name the classes in the order of its columns in `classes`" in line
+    code, _, file = run("turned", classes=[*"1234567890"])
+    assert code == 0
+    assert json.loads(file.read_text())["candidates"][0]["utility"]["train_accuracy"]["value"] == 1
+    code, _, file = run("exchanged")
+    assert code == 0
+    notes = json.loads(file.read_text())["candidates"][0]["origin"]["notes"]
+    assert any("with its columns in another order they would be on 100.0%" in note for note in notes)

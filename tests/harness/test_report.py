@@ -442,7 +442,8 @@ def test_the_primary_attack_is_named_and_not_praised(example_run, unchanged):
     named = "Primary attack of this experiment file: lira. For one candidate and one metric its numbers are not the"
     assert f"{named} best of several." in text_of(html)
     assert html.count("lira (primary)") == 3
-    assert "rimary" not in unchanged
+    assert "Primary attack" not in unchanged
+    assert "(primary)" not in unchanged
 
 
 def test_a_primary_attack_that_did_not_run_is_said_to(example_run):

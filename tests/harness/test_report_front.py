@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from privassay.harness import evidence as ev
 from privassay.harness import front as fronts
 from privassay.harness import report, wording
 from privassay.harness.types import Verdict
@@ -179,3 +180,25 @@ def test_with_two_candidates_nothing_is_drawn(compared, tmp_path):
     html = report.render(compared.model_copy(update={"candidates": compared.candidates[:2]}), tmp_path)
     assert "Privacy against utility" not in html
     assert "on the front" not in html
+
+
+def test_only_canaries_that_the_compared_attack_judged_are_on_the_front(tmp_path, compared):
+    first, *rest = compared.candidates
+    worst = ev.Group(column="canaries", value="canary", members=60, outsiders=60, small=False, metrics={
+        "tpr_at_fpr_0.01": example.estimate(0.9, 0.02),
+    })  # fmt: skip
+
+    def marked(attack, primary):
+        rows = (worst.model_copy(update={"attack": attack}),)
+        changed = (first.model_copy(update={"groups": rows}), *rest)
+        run = compared.model_copy(update={"candidates": changed, "primary": primary})
+        return run, fronts.front(run).marks[0]
+
+    run, mark = marked("lira", "lira")
+    assert mark.leakage.value == 0.9
+    note = "Not of canaries: they were not judged by the attack that is compared here."
+    assert note not in report.render(run, tmp_path)
+    for attack, primary in (("loss", "lira"), ("loss", None)):
+        run, mark = marked(attack, primary)
+        assert (mark.canaries, mark.leakage) == (None, mark.average)
+        assert note in report.render(run, tmp_path)

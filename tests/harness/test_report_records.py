@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from privassay.harness import report
+from privassay.harness import evidence as ev
+from privassay.harness import record_words, report
 from privassay.tests.support import evidence_example as example
 
 
@@ -91,4 +92,55 @@ def test_only_candidates_with_rows_are_named(tmp_path):
     html = cut(report.render(run, tmp_path))
     assert re.findall("<h3>(.*?)</h3>", html) == ["mlp/none"]
     named = run.model_copy(update={"primary": "lira", "candidates": run.candidates[:1]})
-    assert "the attack lira on each class" in cut(report.render(named, tmp_path))
+    assert "By lira, the primary attack." in text_of(cut(report.render(named, tmp_path)))
+
+
+def test_an_attack_that_stands_in_for_the_primary_one_is_named_with_the_reason(tmp_path):
+    run, fixed = example.evidence(), "an attack that was fixed in advance:"
+    assert f"By lira, {fixed} no primary attack was named." in text_of(cut(report.render(run, tmp_path)))
+    named = run.model_copy(update={"primary": "stacked"})
+    words = f"lira, {fixed} the primary attack, stacked, gave no result here"
+    assert f"By {words}." in text_of(cut(report.render(named, tmp_path)))
+    assert f"mlp/none: groups and single records by {words}" in list(record_words.record_sentences(named))
+    primary = run.model_copy(update={"primary": "lira"})
+    assert not any("groups and single" in line for line in record_words.record_sentences(primary))
+
+
+def test_groups_alone_name_their_attack_and_older_evidence_means_the_primary_one(tmp_path):
+    first = example.candidates()[0].model_copy(update={"vulnerability": None})
+    assert record_words.exposed_by(first, "stacked") == "stacked, the primary attack"
+    rows = tuple(group.model_copy(update={"attack": "loss"}) for group in first.groups)
+    assert record_words.exposed_by(first.model_copy(update={"groups": rows}), "loss") == "loss, the primary attack"
+    assert record_words.exposed_by(first.model_copy(update={"groups": ()}), "loss") == ""
+
+
+GAPS = (
+    ev.Unmeasured(what="tpr_at_fpr_0.001", reason="needs 10,000 non-members, there are 600"),
+    ev.Unmeasured(what="groups by <ward>", reason="17 of 180 users have several values of it"),
+    ev.Unmeasured(what="single records", reason="needs 2 target models"),
+    ev.Unmeasured(what="audit", reason="the recipe fails"),
+)
+
+
+def test_what_was_not_measured_stands_with_its_reason_where_it_would_have_been(tmp_path):
+    first = example.candidates()[0]
+    first = first.model_copy(update={"groups": (), "vulnerability": None, "audits": (), "unmeasured": GAPS})
+    html = report.render(example.evidence((first,)), tmp_path)
+    own = text_of(cut(html))
+    assert "mlp/none: groups by &lt;ward&gt; not measured: 17 of 180 users have several values of it." in own
+    assert "mlp/none: single records not measured: needs 2 target models." in own
+    assert "audit" not in own
+    assert "TPR" not in own
+    parts = {re.search("<h2>(.*?)</h2>", part)[1]: text_of(part) for part in html.split("<section>")[1:]}
+    assert "audit not measured: the recipe fails." in parts["Audits of epsilon"]
+    rate = "TPR at 0.1 % FPR not measured: needs 10,000 non-members, there are 600."
+    assert [name for name, words in parts.items() if rate in words] == ["Every attack"]
+
+
+def test_what_all_candidates_lack_is_one_line_at_the_terminal():
+    first, second = (c.model_copy(update={"unmeasured": GAPS[:1]}) for c in example.candidates()[:2])
+    second = second.model_copy(update={"unmeasured": GAPS[:2]})
+    lines = list(record_words.exposure_sentences(example.evidence((first, second))))
+    assert "all candidates: TPR at 0.1\u00a0% FPR not measured: needs 10,000 non-members, there are 600" in lines
+    gap = "groups by <ward> not measured: 17 of 180 users have several values of it"
+    assert f"{second.id}: {gap}" in lines

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from privassay.harness import table_columns
 from privassay.harness.errors import UsageError
-from privassay.harness.tablefile import read
+from privassay.harness.tablefile import MISSING_IN_CSV, read
 
 
 def test_numbers_of_a_csv_are_exact(tmp_path):
@@ -24,6 +24,18 @@ def test_numbers_have_a_largest_value_and_may_be_missing(tmp_path):
     np.testing.assert_array_equal(table.numbers("a"), [1, np.nan, -1e39])
     with pytest.raises(UsageError, match=r"column 'a', row 3: '-1e\+39' is no finite number, see there$"):
         table.numbers("a", 1e38, ", see there")
+
+
+def test_gaps_of_a_csv_are_the_callers(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n1,NA\nNA,x\n3,?\n")
+    plain, more = read(tmp_path / "t.csv", ("b",)), read(tmp_path / "t.csv", ("b",), gaps=MISSING_IN_CSV)
+    assert plain.texts("b").tolist() == ["NA", "x", ""]
+    assert more.texts("b").tolist() == ["", "x", ""]
+    np.testing.assert_array_equal(more.numbers("a"), [1, np.nan, 3])
+    with pytest.raises(UsageError, match="column 'a', row 2: 'NA' is no finite number"):
+        plain.numbers("a")
+    assert more.why_missing("b", 0).startswith(" ('NA' is a gap in CSV")
+    assert [more.why_missing("b", 2), more.why_missing("a", 1), plain.why_missing("b", 0)] == ["", "", ""]
 
 
 @pytest.mark.parametrize("cell", ["1_000", "\uff11\uff12", "\u0663", "1,5", "0x10", "inf", "1 2"])

@@ -69,6 +69,16 @@ def test_an_attack_without_result_is_named_with_its_reason(example_run):
     assert not [name for name in child.metrics if name.startswith("mia/art_black_box/")]
 
 
+def test_what_was_not_measured_is_a_tag(example_run):
+    file = example_run / "evidence.json"
+    found = ev.read(file)
+    gaps = (ev.Unmeasured(what="single records", reason="a"), ev.Unmeasured(what="audit", reason="b"))
+    first = found.candidates[0].model_copy(update={"unmeasured": gaps})
+    ev.write(found.model_copy(update={"candidates": (first, *found.candidates[1:])}), file)
+    tags = [child.tags.get("privassay.not_measured") for child in plan(example_run).children]
+    assert tags == ["single records: a; audit: b", *[None] * (len(tags) - 1)]
+
+
 def test_the_parent_repeats_headlines_under_the_candidates_id(example_run):
     found = ev.read(example_run / "evidence.json")
     metrics = plan(example_run).parent.metrics

@@ -7,7 +7,7 @@ import pytest
 from privassay.harness.canaries import among_members, ordinary
 from privassay.harness.errors import UsageError
 from privassay.harness.evaluation import run_membership
-from privassay.harness.groups import group_columns
+from privassay.harness.groups import group_columns, varying_columns
 from privassay.harness.splits import paired_halves
 from privassay.harness.store import Store
 from privassay.harness.training import train_pool
@@ -78,6 +78,10 @@ def test_columns_in_which_a_user_has_two_values_are_left_out():
     )  # fmt: skip
     columns = group_columns(dataset, np.arange(4))
     assert {name: values.tolist() for name, values in columns.items()} == {"sex": ["f", "m"]}
+    said = "1 of 2 users have several values of it; results are about users"
+    assert varying_columns(dataset, np.arange(4)) == {"class": said, "day": said}
+    assert varying_columns(dataset, np.array([0, 2, 3])) == {}
+    assert varying_columns(dataclasses.replace(dataset, units=None), np.arange(4)) == {}
 
 
 def test_means_of_users_by_hand():

@@ -1,5 +1,6 @@
 """The endpoint source against real HTTP servers: one with faults, one of `mlflow models serve`."""
 
+import dataclasses
 import gzip
 import http.server
 import itertools
@@ -116,12 +117,33 @@ def test_columns_of_a_data_frame_have_the_names_that_were_given(server):
     )
 
 
-def test_rows_of_a_data_frame_are_read_in_their_order(server):
-    rows = [{"b": 0.2, "a": 0.3, "c": 0.5}] * 2
+NAMED = dataclasses.replace(DATA, class_names=("c", "a", "b"))
+ROWS = [{"b": 0.2, "a": 0.3, "c": 0.5}, {"a": 0.1, "c": 0.1, "b": 0.8}]
+
+
+def served_rows(server, rows, data, **fields):
     server.plan = [(200, {}, json.dumps({"predictions": rows}))] * 2
+    return Endpoint(server.url, **fields).open(data, Trust()).model.predict(X[:2])
+
+
+def test_rows_of_a_data_frame_are_read_by_the_names_of_the_classes(server):
+    np.testing.assert_allclose(served_rows(server, ROWS, NAMED), [[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]], rtol=1e-12)
+    counted = [{"0": 0.2, "1": 0.3, "2": 0.5}] * 2
+    np.testing.assert_allclose(served_rows(server, counted, DATA), [[0.2, 0.3, 0.5]] * 2, rtol=1e-12)
+    np.testing.assert_allclose(served_rows(server, counted, NAMED), [[0.2, 0.3, 0.5]] * 2, rtol=1e-12)
     np.testing.assert_allclose(
-        Endpoint(server.url).open(DATA, Trust()).model.predict(X[:2]), [[0.2, 0.3, 0.5]] * 2, rtol=1e-12
+        served_rows(server, counted, NAMED, classes=("a", "b", "c")), [[0.5, 0.2, 0.3]] * 2, rtol=1e-12
     )
+    with pytest.raises(UsageError, match=r"its classes are b, a, c, those of the data are 0\.\.2"):
+        served_rows(server, ROWS, DATA)
+    with pytest.raises(UsageError, match="the model calls its columns b, a, c, `classes` says a, b, c"):
+        served_rows(server, ROWS, NAMED, classes=("a", "b", "c"))
+
+
+def test_classes_that_are_none_of_the_data_are_refused_before_a_question(server):
+    words = failure(UsageError, Endpoint(server.url, classes=("1", "2", "3")))
+    assert words.endswith("`classes` names 1, 2, 3, must name the classes of the data, each of them once: 0..2")
+    assert server.seen == []
 
 
 def test_two_errors_of_the_server_then_an_answer(server):
@@ -264,7 +286,7 @@ def test_a_server_that_is_not_there():
         ('{"predictions": [[null, 0.5, 0.5], [0, 0, 1]]}', "record 1 holds NaN or infinity"),
         ('{"predictions": [[3.1, -2, 0], [0, 0, 1]]}', "looks like logits; say `answers: logits`"),
         ('{"predictions": [2, 0]}', "say `answers: labels`"),
-        ('{"predictions": [{"a": 1, "b": 0, "c": 0}, {"a": 1}]}', "no table of numbers"),
+        ('{"predictions": [{"a": 1, "b": 0, "c": 0}, {"a": 1}]}', "record 2 has other names than that for record 1"),
         ('{"predictions": "none"}', "no table of numbers"),
     ],
 )

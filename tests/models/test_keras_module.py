@@ -3,9 +3,12 @@ import textwrap
 
 import numpy as np
 import pytest
+from privassay.defenses.dp_sgd import DPSGD
+from privassay.defenses.early_stopping import EarlyStopping
 from privassay.experiments.digits import Digits
 from privassay.harness import catalog
 from privassay.harness.errors import UsageError
+from privassay.harness.seeds import generator
 from privassay.harness.types import TrainingData
 from privassay.harness.user_code import UserFunction
 from privassay.models.keras_mlp import KerasMLP
@@ -78,11 +81,56 @@ USER_CODE = """
         rate = keras.optimizers.schedules.ExponentialDecay(0.1, 100, 0.9)
         network.compile(keras.optimizers.SGD(rate), "sparse_categorical_crossentropy")
         return network
+    def averaged(shape, n, every=None):
+        network = keras.Sequential([layers.Input(shape), layers.Flatten(), layers.Dense(n, "softmax")])
+        network.compile(
+            keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=every),
+            "sparse_categorical_crossentropy",
+        )
+        return network
+    def averaged_every_third(shape, n): return averaged(shape, n, 3)
+    def not_averaged(shape, n):
+        network = averaged(shape, n)
+        network.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
+        return network
+
+    class OwnSGD(keras.optimizers.legacy.SGD): pass
+    def own_legacy(shape, n):
+        network = stack(shape, layers.Dense(n, "softmax"))
+        network.compile(OwnSGD(0.1), "sparse_categorical_crossentropy")
+        return network
+    def scaled(shape, n):
+        network = stack(shape, layers.Dense(n, "softmax"))
+        scaling = keras.mixed_precision.LossScaleOptimizer(keras.optimizers.SGD(0.1))
+        network.compile(scaling, "sparse_categorical_crossentropy")
+        return network
+    DP = {"l2_norm_clip": 1.0, "noise_multiplier": 1.0}
+    NO_MEAN = losses.SparseCategoricalCrossentropy(reduction="none")
+    def dp_optimizer(shape, n):
+        from tensorflow_privacy import DPKerasSGDOptimizer
+        network = stack(shape, layers.Dense(n, "softmax"))
+        network.compile(DPKerasSGDOptimizer(**DP, num_microbatches=1, learning_rate=0.1), NO_MEAN)
+        return network
+    def dp_optimizer_of_tf1(shape, n):
+        from tensorflow_privacy.privacy.optimizers.dp_optimizer import DPGradientDescentGaussianOptimizer as Optimizer
+        network = stack(shape, layers.Dense(n, "softmax"))
+        network.compile(Optimizer(**DP, num_microbatches=1, learning_rate=0.1), NO_MEAN)
+        return network
+    def dp_model(shape, n):
+        from tensorflow_privacy.privacy.keras_models.dp_keras_model import DPSequential
+        parts = [layers.Input(shape), layers.Flatten(), layers.Dense(n, "softmax")]
+        return compiled(DPSequential(**DP, layers=parts), NO_MEAN)
     def unseeded(shape, n):
         network = softmax(shape, n)
         network.layers[-1].set_weights([np.random.default_rng().normal(size=(16, n)), np.zeros(n)])
         return network
 """
+
+
+PLAIN = (
+    "give the plain network with a plain optimiser, e.g. tf.keras.optimizers.SGD, and put the defence dp_sgd before "
+    "it, which draws the batches that its claim is about"
+)
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +230,66 @@ def test_the_smoothing_of_the_users_loss_is_kept(recipe, data):
     np.testing.assert_allclose(network.loss.call(y, network(data.x[:7])), expected, atol=1e-5)
 
 
+def descended(recipe, data, rows, seed, every):
+    """Kernel and bias by hand, and their exponential averages over the steps, in float64."""
+    weights = [w.astype(np.float64) for w in recipe.untrained(data.shape, 10, seed).get_weights()]
+    averages = [w.copy() for w in weights]
+    x, y = data.x[rows].reshape(len(rows), -1).astype(np.float64), np.eye(10)[data.y[rows]]
+    rng, steps = generator(seed, "shuffle"), 0
+    for _ in range(recipe.epochs):
+        order = rng.permutation(len(rows))
+        for first in range(0, len(rows), recipe.batch_size):
+            batch = order[first : first + recipe.batch_size]
+            error = (softmaxed(x[batch] @ weights[0] + weights[1]) - y[batch]) / len(batch)
+            weights = [weights[0] - 0.1 * x[batch].T @ error, weights[1] - 0.1 * error.sum(axis=0)]
+            averages = [0.9 * a + 0.1 * w for a, w in zip(averages, weights, strict=True)]
+            steps += 1
+            if every and steps % every == 0:
+                weights = [a.copy() for a in averages]
+    return weights, averages
+
+
+@pytest.mark.parametrize(("kind", "every"), [("averaged", None), ("averaged_every_third", 3)])
+def test_weights_are_the_averages_that_the_optimiser_keeps(recipe, data, rows, kind, every):
+    """As after Keras's own `fit`. 50 steps, so the last weights and the averages are far apart."""
+    made = recipe(kind)
+    last, averages = descended(made, data, rows, 4, every)
+    found = made.fit(data, rows, seed=4).network.get_weights()
+    for weight, average in zip(found, averages, strict=True):
+        np.testing.assert_allclose(weight, average, atol=2e-6)
+    assert every or np.abs(last[0] - averages[0]).max() > 0.01
+    assert np.abs(found[0] - last[0]).max() > 1e-4
+
+
+def test_keras_ends_training_with_the_averages_too(recipe, data, rows):
+    """Should this fail, Keras has changed what our loops imitate."""
+    network = recipe("averaged").untrained(data.shape, 10, seed=4)
+    network.fit(data.x[rows], data.y[rows], epochs=2, verbose=0)
+    for weight, average in zip(network.get_weights(), network.optimizer._model_variables_moving_average, strict=True):
+        np.testing.assert_array_equal(weight, average.numpy())
+
+
+def test_averages_behind_defences_and_a_claim_that_stays(recipe, data, rows):
+    """DP-SGD, and early stopping, which restores weights before; the claim is about the steps."""
+    few = rows[:60]
+    mechanisms = []
+    for kind in ("averaged", "not_averaged"):
+        settings = {"target_epsilon": None, "noise_multiplier": 1.0, "epochs": 2, "batch_size": 20}
+        (trained,) = DPSGD(**settings).train(recipe(kind), data, [few], [3])
+        mechanisms.append(trained.mechanism)
+        if kind == "averaged":
+            check_averaged(trained.model.network)
+    assert mechanisms[0] == mechanisms[1]
+    (stopped,) = EarlyStopping(patience=1).train(recipe("averaged", epochs=3), data, [few], [3])
+    check_averaged(stopped.model.network)
+
+
+def check_averaged(network):
+    averages = [average.numpy() for average in network.optimizer._model_variables_moving_average]
+    for weight, average in zip(network.get_weights(), averages, strict=True):
+        np.testing.assert_array_equal(weight, average)
+
+
 def test_seeds_decide_and_the_global_generators_of_python_and_numpy_are_put_back(recipe, data, rows):
     random.seed(3)
     np.random.seed(3)
@@ -217,7 +325,12 @@ def test_learning_rate_and_momentum_replace_the_optimisers(recipe, data):
         ("forgot_softmax", "the loss has from_logits=False, but the model gives no probabilities that sum to 1"),
         ("weighted", "the compiled loss is not the mean over records: no loss_weights, reduction auto"),
         ("summed", "the compiled loss is not the mean over records: no loss_weights, reduction auto"),
-        ("legacy", "optimizer SGD: must be of tf.keras.optimizers, no legacy one"),
+        ("legacy", "optimizer SGD: is a legacy one; use tf.keras.optimizers.SGD"),
+        ("own_legacy", "optimizer OwnSGD: is a legacy one; use tf.keras.optimizers.SGD"),
+        ("scaled", "optimizer LossScaleOptimizerV3: must be of tf.keras.optimizers"),
+        ("dp_optimizer", f"the optimizer is one of TensorFlow Privacy: {PLAIN}"),
+        ("dp_optimizer_of_tf1", f"the optimizer is one of TensorFlow Privacy: {PLAIN}"),
+        ("dp_model", f"the model is a DP model of TensorFlow Privacy: {PLAIN}"),
         ("own_step", "the model has a train_step of its own, which would not be used"),
         ("unseeded", "two models of one seed differ: .+"),
     ],

@@ -67,7 +67,10 @@ def test_a_single_column_is_class_one_of_two():
         ([[0.2, 0.3, 0.5]], "labels", "not one label a record"),
         (["cat"], "labels", "label cat for record 1: must be one of 0..2"),
         ([[1, 2], [1]], "logits", "no table of numbers"),
-        ([{"a": 1}], "logits", "no table of numbers"),
+        ([{"a": 1, "b": 1, "c": 1}], "logits", "its classes are a, b, c, those of the data are 0..2: call the columns"),
+        ([[20.0, 30.0, 50.0]], "probabilities", "sums to about 100, which looks like percentages; divide them by 100"),
+        ([[33, 33, 33], [0, 0, 100]], "probabilities", "record 1 is at least 0 and sums to about 100"),
+        ([[-20.0, 70.0, 50.0]], "probabilities", "say `answers: logits`"),
     ],
 )
 def test_what_is_no_answer_is_refused_in_one_line(raw, form, words):
@@ -75,6 +78,7 @@ def test_what_is_no_answer_is_refused_in_one_line(raw, form, words):
 
 
 ONE_COLUMN = "which looks like labels; say `answers: labels`"
+LIKE_PERCENTAGES = "sums to about 100, which looks like percentages; divide them by 100"
 LIKE_PROBABILITIES = "which looks like probabilities; say `answers: probabilities`"
 
 
@@ -92,6 +96,9 @@ LIKE_PROBABILITIES = "which looks like probabilities; say `answers: probabilitie
         ([[0.2, 0.8], [1, 0]], "logits", 2, LIKE_PROBABILITIES),
         ([[0.2, 0.3, 0.5], [1, 0, 0]], "logits", 3, LIKE_PROBABILITIES),
         ([[0.2, 0.3, 0.5], [1, 0.1, 0]], "logits", 3, ""),
+        ([[20, 30, 50], [33, 33, 33]], "logits", 3, LIKE_PERCENTAGES),
+        ([[20, 30, 50], [33, 33, 30]], "logits", 3, ""),
+        ([[20, 30, 50], [-1, 51, 50]], "logits", 3, ""),
     ],
 )
 def test_answers_that_look_like_another_form(raw, form, classes, words):

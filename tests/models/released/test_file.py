@@ -222,7 +222,9 @@ def test_files_that_are_something_else_are_refused_in_one_line(tmp_path, digits,
         component = File(path, build=build if name in ("a.pt", "a.safetensors") else None)
         assert refusal(component, digits, Trust(given=True)).startswith(f"{path}: ")
     assert "no such file" in refusal(File(tmp_path / "absent.pt"), digits)
-    with pytest.raises(UsageError, match=r"path='net\.h5': must be a file that ends in \.safetensors, \.pt"):
+    with pytest.raises(UsageError, match=r"path='net\.h5': must be a \.keras file: tf\.keras"):
         File(tmp_path / "net.h5")
+    with pytest.raises(UsageError, match=r"path='net\.bin': must be a file that ends in \.safetensors, \.pt"):
+        File(tmp_path / "net.bin")
     with pytest.raises(UsageError, match="only weights of torch need it"):
         File(tmp_path / "a.skops", build=build)

@@ -20,6 +20,9 @@ X = np.random.default_rng(0).random((6, 4), dtype=np.float32)
 DATA = Dataset("toy", X, np.arange(6) % 3, 3, (0.0, 1.0), False, "none")
 
 
+PLAIN = "tf.keras.Model(net.inputs, net.outputs).save(...)"
+
+
 def own_loss(labels, answers):
     return tf.reduce_mean(answers)
 
@@ -72,6 +75,33 @@ def test_networks_of_keras_layers_need_no_trust(tmp_path, make):
     answers = File(tmp_path / "net.keras").open(DATA, trust).model.predict(X)
     np.testing.assert_allclose(answers, network(X, training=False).numpy(), rtol=1e-5)
     assert trust.used == []
+
+
+def dp_sequential():
+    module = pytest.importorskip("tensorflow_privacy.privacy.keras_models.dp_keras_model")
+    stack = [layers.Input((4,)), layers.Dense(5, "relu"), layers.Dense(3, "softmax")]
+    return module.DPSequential(l2_norm_clip=1.0, noise_multiplier=1.0, layers=stack)
+
+
+def dp_branched():
+    module = pytest.importorskip("tensorflow_privacy.privacy.keras_models.dp_keras_model")
+    plain = branched()
+    return module.DPModel(l2_norm_clip=1.0, noise_multiplier=1.0, inputs=plain.inputs, outputs=plain.outputs)
+
+
+@pytest.mark.parametrize("make", [dp_sequential, dp_branched])
+def test_a_dp_model_of_tensorflow_privacy_is_refused_with_what_to_save(tmp_path, make):
+    net = make()
+    net.compile("sgd", "sparse_categorical_crossentropy")
+    net.save(tmp_path / "dp.keras")
+    trust = Trust(given=True)
+    words = [refusal(tmp_path / "dp.keras"), refusal(tmp_path / "dp.keras", trust)]
+    assert words[0] == words[1]
+    assert words[0].endswith("save its plain network instead, whose answers are the same: " + PLAIN)
+    assert trust.used == []
+    exec(PLAIN.replace("...", "tmp_path / 'plain.keras'"))  # what the line says
+    answers = File(tmp_path / "plain.keras").open(DATA, Trust()).model.predict(X)
+    np.testing.assert_allclose(answers, net(X, training=False).numpy(), rtol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")

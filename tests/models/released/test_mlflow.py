@@ -249,7 +249,7 @@ def test_the_file_that_the_description_names_is_read_among_others(tmp_path):
     served = {"loader_module": "mlflow.sklearn", "model_path": "named.skops"}
     (tmp_path / "MLmodel").write_text(yaml.safe_dump({"flavors": {"sklearn": flavor, "python_function": served}}))
     ask = read_here(tmp_path, "probabilities", DATA, Trust())
-    np.testing.assert_allclose(ask(X), FITTED.predict_proba(X), rtol=1e-6)
+    np.testing.assert_allclose(ask(X).table, FITTED.predict_proba(X), rtol=1e-6)
 
 
 def test_what_is_not_there_is_told_in_one_line(registry):

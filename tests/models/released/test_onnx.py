@@ -1,5 +1,6 @@
 """ONNX graphs: one input for the features, or one for each column of the file."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -57,6 +58,11 @@ def test_onnx_graphs_answer_as_the_estimator_did(tmp_path, digits, estimator, zi
     released = File(path).open(type(digits)("flat", flat, digits.y, 10, digits.bounds, True, "none"), Trust())
     np.testing.assert_allclose(released.model.predict(flat), estimator.predict_proba(flat), atol=1e-5)
     assert "failed on 2 records of shape (8, 8)" in refusal(File(path), digits)
+    # The order of the data's classes is another one than the graph's, which names them only as mappings.
+    turned = dataclasses.replace(digits, x=flat, y=9 - digits.y, class_names=tuple(f"{9 - k}" for k in range(10)))
+    found = File(path).open(turned, Trust()).model.predict(flat)
+    expected = estimator.predict_proba(flat)
+    np.testing.assert_allclose(found, expected[:, ::-1] if zipmap else expected, atol=1e-5)
     path.write_bytes(b"no graph")
     assert "a.onnx: cannot be read (" in refusal(File(path), digits)
 

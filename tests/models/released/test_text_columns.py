@@ -299,4 +299,4 @@ def test_a_signature_counts_for_an_estimator_that_was_fitted_on_arrays(folder, t
     assert columns_of(path, "here") == ("hours", "age")
     ask = by_estimator(joblib.load(path / "model.pkl"), "probabilities", data, "here")
     answers = by_arrays(ask, names, data, "here")(data.x)
-    np.testing.assert_array_equal(answers, model.predict_proba(table[names].to_numpy()))
+    np.testing.assert_array_equal(answers.table, model.predict_proba(table[names].to_numpy()))
