@@ -144,6 +144,7 @@ class Table:
             grid=target.grid,
             class_names=target.names,
             columns=made.columns,
+            left_out=_left_out(self.path.name, kept, int((targets == "").sum())),
         )
 
     def _target(self, targets: NDArray[np.str_], kept: Bools) -> Target:
@@ -186,3 +187,11 @@ class Table:
                 f"{columns.why_missing(self.target, row)}"
             )
         return present
+
+
+def _left_out(file: str, kept: Bools, unlabelled: int) -> str:
+    """How many rows have a missing cell, and how many of them no label."""
+    if kept.all():
+        return ""
+    without = f", {unlabelled:,} of them that of the target" if unlabelled else ""
+    return f"{int((~kept).sum()):,} of {len(kept):,} rows of {file} are left out: a cell is missing{without}"

@@ -48,9 +48,6 @@ def order_doubt(answers: Float32 | Float64, labels: Ints, names: Sequence[str] =
     (Fisher's exact test). Then answers are refused that are, as they are read, right on no more members than that
     guess and on at most half of what they could be; else it is noted.
 
-    Members are counted by records, where they are users too: a user's records are no independent trials, so there the
-    level holds only roughly.
-
     Args:
         answers: the model's on its members, (n, k): probabilities, their logarithms, or one-hot labels.
         labels: int64 (n,), true classes 0 .. k - 1.

@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from .errors import NotApplicable, UsageError
 
+_ROUNDING = 4e-7
+"""How far a number may be from what it was, as a share of the largest, after it was a feature in float32."""
+
 
 @dataclass(frozen=True)
 class NumberColumn:
@@ -156,7 +159,11 @@ class RecordColumns:
         ends = np.cumsum([column.width for column in self.columns])
         blocks = dict(zip(self.names, np.split(x, ends[:-1], axis=1), strict=True))
         own = {column.name: column for column in self.columns}
-        return pd.DataFrame({name: own[name].cells(blocks[name]) for name in names})
+        made = pd.DataFrame({name: own[name].cells(blocks[name]) for name in names})
+        for name in names:
+            if pd.api.types.is_integer_dtype(self.file[name].dtype) and made[name].dtype.kind == "f":
+                made[name] = whole_again(made[name].to_numpy())
+        return made
 
     @cached_property
     def _row_of(self) -> dict[bytes, int]:
@@ -189,6 +196,12 @@ class RecordColumns:
                     "to float32, and nothing else tells these two records apart: widen the range, or name the column "
                     "in `categorical`"
                 )
+
+
+def whole_again(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Numbers (n,) that were whole before they became features: those that float32 moved a little are whole again."""
+    span = np.abs(numbers).max(initial=1.0)
+    return np.where(np.abs(numbers - np.rint(numbers)) <= _ROUNDING * span, np.rint(numbers), numbers)
 
 
 def scaled(numbers: NDArray[np.floating[Any]], low: float, high: float) -> NDArray[np.float32]:

@@ -255,7 +255,8 @@ class TrustedFileRecord(_Record):
 class DataRecord(_Record):
     """The data set and how it was split; counts of records. `users` is null where records stand for themselves.
 
-    `grid` is the smallest and largest of the numbers that classes stand for, null where classes are classes.
+    `grid` is the smallest and largest of the numbers that classes stand for, null where classes are classes. `left_out`
+    says what of the user's file are no records, and why; empty where all of it are.
     """
 
     name: str
@@ -271,6 +272,7 @@ class DataRecord(_Record):
     users: int | None = None
     grid: tuple[float, float] | None = None
     duplicates: Duplicates | None = None
+    left_out: str = ""
 
 
 class Provenance(_Record):

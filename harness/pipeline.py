@@ -17,12 +17,12 @@ from .controls import run_controls
 from .errors import UsageError
 from .evaluation import ArtifactWriter, Setting
 from .events import Observer
-from .evidence import Evidence, RuleVerdict, SuiteRecord, evidence_path, read, write, write_atomically
+from .evidence import Candidate, Evidence, RuleVerdict, SuiteRecord, evidence_path, read, write, write_atomically
 from .inversion_metrics import train_judge
 from .kept_answers import finish
 from .plan import Plan
 from .pool import Pool
-from .released import released_pool
+from .released import ReleasedPool, released_pool
 from .stats import Resampling
 from .store import Store
 from .training import train_pool
@@ -70,20 +70,27 @@ def _measure(plan: Plan, setting: Setting, files: ArtifactWriter) -> Evidence:
     store, observe = setting.store, setting.observe
     pools: list[Pool] = [train_pool(spec, data, store, settings.seed, observe) for spec in plan.specs]
     pools += [released_pool(target, data, store, settings.seed, observe) for target in plan.targets]
+    candidates = bench.compared([bench.measure(pool) for pool in pools])
+    controls = run_controls(pools[0], plan.control_forests, setting, plan.control_attacks, settings.primary_attack())
     return Evidence(
         schema_version="1",
         run_id=plan.run_id,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         experiment=settings.model_dump(mode="json"),
         provenance=provenance.collect(plan.dataset, plan.split, settings.seed, plan.trust),
-        candidates=bench.compared([bench.measure(pool) for pool in pools]),
-        controls=run_controls(pools[0], plan.control_forests, setting, plan.control_attacks, settings.primary_attack()),
+        candidates=tuple(_asked(candidate, pool) for candidate, pool in zip(candidates, pools, strict=True)),
+        controls=controls,
         primary=settings.primary_attack(),
         suite=_suite_record(plan),
         policy_sha256=None,
         verdicts=(),
         artifacts=tuple(files.written),
     )
+
+
+def _asked(candidate: Candidate, pool: Pool) -> Candidate:
+    """The candidate with how often a released model was asked in all, by the controls too."""
+    return candidate.model_copy(update={"origin": pool.origin()}) if isinstance(pool, ReleasedPool) else candidate
 
 
 def _suite_record(plan: Plan) -> SuiteRecord | None:

@@ -55,6 +55,7 @@ def collect(dataset: Dataset, split: Split, seed: int, trust: Trust) -> Provenan
         grid=None if dataset.grid is None else (float(dataset.grid[0]), float(dataset.grid[-1])),
         duplicates=Duplicates(repeated=twins.records, across=twins.across),
         users=None if dataset.units is None else len(np.unique(dataset.units)),
+        left_out=dataset.left_out,
     )
     return Provenance(
         code={"privassay": package_version(), **_git_state()},

@@ -169,7 +169,8 @@ def exposure_sentences(evidence: Evidence) -> Iterator[str]:
     for candidate in evidence.candidates:
         by = exposed_by(candidate, evidence.primary)
         if by and not by.endswith(_IS_PRIMARY):
-            said.setdefault(f"groups and single records by {by}", []).append(candidate.id)
+            what = "groups and single records" if candidate.vulnerability else "groups"
+            said.setdefault(f"{what} by {by}", []).append(candidate.id)
         for gap in candidate.unmeasured:
             if gap.what == SINGLE and candidate.origin is not None:
                 continue  # one model is never enough for that: the report says so, and no line of every run
@@ -186,7 +187,7 @@ def record_sentences(evidence: Evidence) -> Iterator[str]:
             yield origin_sentence(candidate, candidate.origin)
     data = evidence.provenance.data
     found = data.duplicates
-    yield from filter(None, [users_sentence(data), trusted_sentence(evidence)])
+    yield from filter(None, [users_sentence(data), data.left_out, trusted_sentence(evidence)])
     if found is not None and found.repeated:
         yield duplicates_sentence(data)
     yield from exposure_sentences(evidence)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from .answers import Asked, Given, Recorded
 from .class_order import OrderDoubt, order_doubt
 from .errors import UsageError, located
 from .events import Observer
 from .evidence import Origin
-from .kept_answers import log_probabilities
+from .kept_answers import finish, log_probabilities
 from .named_target import CHECKED, NamedTarget
 from .pool import CandidateSpec, Pool, PoolModel
 from .recipe_check import recipe_note
@@ -37,6 +39,7 @@ def released_pool(
     recorded = Recorded.of(target, dataset, store, observe)
     doubt = _order_doubt(recorded, split)
     if doubt is not None and doubt.refused:
+        finish(target, store)  # the way out is to mend the model, which then has to be asked
         with located(target.where):
             raise UsageError(f"{target.released.source}: {doubt.words}")
     models: list[PoolModel] = [recorded]
@@ -133,8 +136,13 @@ def _notes(recorded: Recorded, split: Split) -> Iterator[str]:
 
 
 def _order_doubt(recorded: Recorded, split: Split) -> OrderDoubt | None:
-    """Whether columns of answers seem to stand in another order than the classes, by the model's own members."""
+    """Whether columns of answers seem to stand in another order than the classes, by the model's own members.
+
+    By one record of each user: those of one user are no independent trials.
+    """
     dataset, rows = recorded.dataset, split.rows(0)
+    if dataset.units is not None:
+        rows = rows[np.unique(dataset.units[rows], return_index=True)[1]]
     return order_doubt(recorded.logits()[rows], dataset.y[rows], dataset.class_names)
 
 

@@ -148,7 +148,8 @@ def _with_given(
         split: of the released model alone, on `part`.
     """
     asked = len(split.pool)
-    split, left_out = with_references(split, np.stack([r.member[rows][split.pool] for r in given]))
+    users = (np.arange(len(part)) if part.units is None else part.units)[split.pool]
+    split, left_out = with_references(split, np.stack([r.member[rows][split.pool] for r in given]), users)
     notes = []
     if left_out:
         notes.append(

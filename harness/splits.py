@@ -133,7 +133,7 @@ def _require(where: str, members: int, outsiders: int, least: int) -> None:
         )
 
 
-def with_references(split: Split, references: Bools) -> tuple[Split, int]:
+def with_references(split: Split, references: Bools, users: Ints) -> tuple[Split, int]:
     """The split of a released model with references that came with it, and how many audit records were left out.
 
     Attacks compare what references say that trained on a record with what the others say, and need two of each. Records
@@ -142,10 +142,11 @@ def with_references(split: Split, references: Bools) -> tuple[Split, int]:
     Args:
         split: of the released model alone.
         references: bool (m, n), on which audit records each reference trained.
+        users: int64 (n,), who each audit record is about.
     """
     inside = references.sum(axis=0)
     whole = (inside >= 2) & (len(references) - inside >= 2)
-    sides = [int((split.member[0][whole] == side).sum()) for side in (True, False)]
+    sides = [len(np.unique(users[whole & (split.member[0] == side)])) for side in (True, False)]
     if min(sides) < LEAST_RECORDS_A_HALF:
         whole = np.ones_like(whole)
     member = np.vstack([split.member, references])[:, whole]

@@ -132,6 +132,7 @@ def _parent(evidence: Evidence, sha256: str) -> RunPlan:
         "privassay.policy_sha256": evidence.policy_sha256,
         "privassay.users": data.users,
         "privassay.duplicates": duplicates_sentence(data),
+        "privassay.rows_left_out": data.left_out,
         "privassay.trusted_files": "; ".join(f"{f.path} {f.sha256}" for f in evidence.provenance.trusted),
         "privassay.git_commit": evidence.provenance.code.get("git_commit"),
         "privassay.git_dirty": evidence.provenance.code.get("git_dirty"),

@@ -89,6 +89,7 @@ class Dataset:
             rounded to them; None where classes have no order.
         columns: the columns of the user's file that features came from; None where records are no rows of such a file.
         class_names: what the user's file calls the classes, in order; empty where they have numbers only.
+        left_out: what of the user's file are no records, and why, in words; empty where all of it are.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Dataset:
     grid: Float64 | None = None
     columns: RecordColumns | None = None
     class_names: tuple[str, ...] = ()
+    left_out: str = ""
 
     def __len__(self) -> int:
         return len(self.y)

@@ -166,7 +166,7 @@ class ClassOrder:
     def of_one_column(self, columns: Columns | None) -> int:
         """Which of two classes a single column is about, 0 or 1: the one of its name, else the second."""
         second = int(self.of_unnamed[1])
-        if columns is None or columns.counted:
+        if columns is None or (columns.counted and not isinstance(columns.names[0], str)):
             return second
         found = int(self.of_labels(columns.names)[0])
         if self.stated and found not in (-1, second):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...harness.errors import UsageError, told
+from ...harness.errors import NotApplicable, UsageError, told
 from ...harness.types import Dataset, Float32
 from ._answers import Ask
 from ._class_names import Columns, columns_of_answers
@@ -30,7 +30,8 @@ def by_onnx(path: Path, dataset: Dataset) -> Ask:
 
     A list with a mapping from class to probability for each record, which converters of scikit-learn models write, is
     such a table, with the classes as names of its columns. A graph with one input gets the features. One with
-    several, as converters make of a pipeline on named columns, gets the cells of the file's column in each, (n, 1).
+    several, as converters make of a pipeline on named columns, gets the cells of the file's column in each, (n, 1); so
+    does one whose only input is one column with the name of the file's.
 
     Raises:
         UsageError: ONNX Runtime is not installed, the file cannot be read, or inputs have no column.
@@ -52,7 +53,15 @@ def by_onnx(path: Path, dataset: Dataset) -> Ask:
                 return table if columns is None else Columns(columns.names, table)
         raise UsageError(f"{path}: has no output that is a table of floats, one row a record")
 
-    return _one_input(session, answer) if len(session.get_inputs()) == 1 else _columns(session, answer, path, dataset)
+    return _columns(session, answer, path, dataset) if _by_column(session, dataset) else _one_input(session, answer)
+
+
+def _by_column(session: Any, dataset: Dataset) -> bool:
+    """Whether inputs are columns: there are several, or the only one is a single column of the data by its name."""
+    inputs = session.get_inputs()
+    if len(inputs) > 1 or dataset.columns is None:
+        return len(inputs) > 1
+    return inputs[0].name in dataset.columns.names and inputs[0].shape[1:] == [1]
 
 
 def _one_input(session: Any, answer: Callable[[dict[str, Any]], Any]) -> Ask:
@@ -71,16 +80,26 @@ def _columns(session: Any, answer: Callable[[dict[str, Any]], Any], path: Path, 
             raise UsageError(f"{path}: input {name!r} is a {kind}: must be one of {', '.join((*_NUMBERS, _TEXTS))}")
 
     def ask(frame: Any) -> Any:
-        return answer({name: _cells(frame[name], kind, path) for name, kind in kinds.items()})
+        return answer({name: _cells(frame[name], kind) for name, kind in kinds.items()})
 
-    return Framed(ask, frames_for(tuple(kinds), dataset, path.name))
+    frames = frames_for(tuple(kinds), dataset, path.name)
+    try:
+        for name, kind in kinds.items() if frames.taken else ():
+            _cells(frames(dataset.x)[name], kind)  # all at once: a run shall not find an odd cell half-way
+    except NotApplicable as error:
+        raise UsageError(f"{path}: {error}") from error
+    return Framed(ask, frames)
 
 
-def _cells(column: Any, kind: str, path: Path) -> np.ndarray[Any, Any]:
-    """A column of a pandas frame as an input of this kind takes it: (n, 1); nothing is translated."""
+def _cells(column: Any, kind: str) -> np.ndarray[Any, Any]:
+    """A column of a pandas frame as an input of this kind takes it: (n, 1); nothing is translated.
+
+    Raises:
+        NotApplicable: a cell is of another kind, as a number between two whole ones that an attack made.
+    """
     fits = column.map(lambda cell: _fits(cell, kind)).to_numpy(dtype=np.bool_)
     if not fits.all():
-        raise UsageError(f"{path}: input {column.name!r} is a {kind}, the file's column has {column[~fits].iloc[0]!r}")
+        raise NotApplicable(f"input {column.name!r} is a {kind}, which {column[~fits].iloc[0]!r} is not")
     return np.asarray(column.to_numpy(_NUMBERS.get(kind, object)))[:, None]
 
 

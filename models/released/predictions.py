@@ -109,7 +109,7 @@ class Predictions:
         reading = Reading(self.answers, recorded.n_classes, str(self.path))
         answers = reading.all_at_once(recorded.raw, len(recorded.y))
         references = (*_inside(recorded, reading), *self._beside(recorded))
-        for reference in references:
+        for reference in references if self.answers != "labels" else ():  # of which good models have the same
             if np.array_equal(reference.probabilities, answers):
                 raise UsageError(f"{self.path}: references: {reference.name} has the very answers of the target")
         model = RecordedModel(np.argsort(numbers_of(len(answers))), answers, reading.answers)

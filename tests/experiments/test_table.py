@@ -171,6 +171,7 @@ def test_dropped_records_are_dropped_from_every_column(gaps):
     assert data.x.tolist() == [[1, 1], [4, 2], [6, 2], [7, 1]]
     assert data.y.tolist() == [0, 1, 1, 0]
     assert data.sensitive["g"].tolist() == ["f", "?", "m", "f"], "a missing group is a group, not a reason to drop"
+    assert data.left_out == ("3 of 7 rows of gaps.csv are left out: a cell is missing, 1 of them that of the target")
 
 
 def test_gaps_of_a_csv_are_those_that_pandas_sees(tmp_path):

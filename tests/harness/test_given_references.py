@@ -46,6 +46,16 @@ def test_the_targets_own_file_is_no_reference(tmp_path):
         attacked(tmp_path, target, {"loss": {}})
 
 
+def test_models_that_answer_with_the_same_labels_are_references(tmp_path):
+    table = pd.DataFrame({"label": np.arange(600) % 3, "said": np.arange(600) % 3})
+    (tmp_path / "references").mkdir()
+    for name in ("target", "references/0"):
+        table.assign(member=np.arange(600) // 3 % 2).to_csv(tmp_path / f"{name}.csv", index=False)
+    target = {"component": "predictions", "path": "target.csv", "references": "references", "answers": "labels"}
+    evidence = attacked(tmp_path, {**target, "outputs": "said"}, {"art_rule_based": {}})
+    assert evidence.candidates[0].origin.references == "1 whose answers came with the model"
+
+
 def released_frames(folder, member, masks, **columns):
     """`target.csv` and `references/K.csv`: answers that are surer of the right label about members; the target."""
     y, rng = np.arange(600) % 3, np.random.default_rng(0)

@@ -348,3 +348,92 @@ def test_columns_in_another_order_than_the_classes(tmp_path, capsys):
     assert code == 0
     notes = json.loads(file.read_text())["candidates"][0]["origin"]["notes"]
     assert any("with its columns in another order they would be on 100.0%" in note for note in notes)
+
+
+class Noisy:
+    """Gives each record's label with noise, every class called by the next one where `turned`."""
+
+    answers = "probabilities"
+
+    def __init__(self, dataset, turned):
+        self.labels = {x.tobytes(): y for x, y in zip(dataset.x, dataset.y, strict=True)}
+        self.turned, self.rng = turned, np.random.default_rng(0)
+
+    def predict(self, x):
+        labels = np.array([self.labels[record.tobytes()] for record in x])
+        noisy = np.eye(10)[(labels + self.turned) % 10] + 0.1 * self.rng.random((len(x), 10))
+        return noisy / noisy.sum(axis=1, keepdims=True)
+
+
+def test_a_model_that_was_mended_after_a_refusal_is_asked_again(tmp_path):
+    digits = small.Digits().load()
+    truth = (np.arange(len(digits)) < 900).astype(np.int8)
+    rows, split = released_split(dataclasses.replace(digits, released_member=truth), 0, None, seed=0)
+    data, store = (subset(digits, rows), split), Store(tmp_path)
+    spec = dataclasses.replace(small.spec(), model="api", defense_name="released")
+
+    def pool(turned):
+        opened = Released(Noisy(data[0], turned), "http://host/invocations", "")
+        seen = likeness_of(opened, data[0])
+        return released_pool(
+            NamedTarget("api", WHERE, Identity("endpoint", {}, "0"), opened, spec, False, seen), data, store, 0, ignore
+        )
+
+    with pytest.raises(UsageError, match=r"right on 0\.0% of its 900 members.*name the classes in the order"):
+        pool(turned=1)
+    mended = pool(turned=0)
+    assert mended.origin().kept_answers == 0
+    assert (mended.released(0).argmax(axis=1) == data[0].y[split.pool]).all()
+
+
+def test_users_count_once_where_the_order_of_columns_is_doubted(tmp_path):
+    """A model that knows nothing, but says the same of all 40 records of a user whose labels are alike."""
+    users = np.repeat(np.arange(60), 40)
+    x = np.arange(len(users), dtype=np.float32)[:, None]
+    split = Split(np.arange(len(users)), np.arange(0), (users % 2 == 0)[None], released=True)
+    spec = dataclasses.replace(small.spec(), model="api", defense_name="released")
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        labels, said = rng.integers(0, 5, 60)[users], rng.integers(0, 5, 60)[users]
+        data = Dataset("users", x, labels, 5, (0.0, 1.0), False, "none", units=users)
+        opened = Released(Table(np.eye(5)[said]), "table", f"{seed}")
+        named = NamedTarget("api", WHERE, Identity("endpoint", {}, "0"), opened, spec, False)
+        notes = released_pool(named, (data, split), Store(tmp_path), 0, ignore).origin().notes
+        assert not any("another order" in note for note in notes)
+
+
+class Table:
+    """Answers by the number that a record is."""
+
+    answers = "probabilities"
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def predict(self, x):
+        return self.rows[x[:, 0].astype(int)]
+
+
+def test_what_controls_ask_is_counted(tmp_path):
+    """An attack that asks about records that it made does so in a control as well."""
+    import joblib
+
+    joblib.dump(released.write_table(tmp_path), tmp_path / "forest.joblib")
+    (tmp_path / "counted_forest.py").write_text(
+        "import joblib\nfrom pathlib import Path\nasked = []\n\ndef opened():\n"
+        "    forest = joblib.load(Path(__file__).with_name('forest.joblib'))\n"
+        "    def predict(x):\n        asked.append(len(x))\n        return forest.predict_proba(x)\n"
+        "    return predict\n"
+    )
+    path = experiment(
+        tmp_path,
+        data={"component": "table", "path": "records.csv", "target": "label", "member": "member",
+              "ranges": {f"f{i}": [0, 1] for i in range(64)}},
+        targets={"forest": {"component": "python", "predict": "counted_forest:opened"}},
+        attacks={"art_boundary": {"max_records": 20}},
+    )  # fmt: skip
+    evidence = ran(path)
+    import counted_forest
+
+    checked = 2 + 2 * 16  # when it was opened
+    assert evidence.candidates[0].origin.queries == sum(counted_forest.asked) - checked

@@ -75,7 +75,7 @@ def alone(n):
 
 def test_records_that_lack_references_on_a_side_are_left_out():
     references = np.random.default_rng(0).random((8, 300)) < 0.5
-    split, left_out = with_references(alone(300), references)
+    split, left_out = with_references(alone(300), references, np.arange(300))
     lacking = [j for j in range(300) if not 2 <= sum(references[:, j]) <= 6]
     assert left_out == len(lacking) > 3
     whole = np.setdiff1d(np.arange(300), lacking)
@@ -88,9 +88,18 @@ def test_records_that_lack_references_on_a_side_are_left_out():
 def test_none_is_left_out_of_complementary_halves_nor_where_too_few_would_be_left():
     half = np.random.default_rng(0).random((2, 300)) < 0.5
     pairs = np.stack([half[0], ~half[0], half[1], ~half[1]])
-    assert with_references(alone(300), pairs)[1] == 0
-    assert with_references(alone(300), pairs[:3])[1] == 0  # no record has two on each side
-    assert with_references(alone(300), np.ones((6, 300), dtype=bool))[1] == 0
+    assert with_references(alone(300), pairs, np.arange(300))[1] == 0
+    assert with_references(alone(300), pairs[:3], np.arange(300))[1] == 0  # no record has two on each side
+    assert with_references(alone(300), np.ones((6, 300), dtype=bool), np.arange(300))[1] == 0
+
+
+def test_as_many_users_must_be_left_as_a_split_needs():
+    """Ten users are too few, as in any split."""
+    references = np.zeros((6, 300), dtype=bool)
+    references[:3, :200] = True  # the last 100 records lack references that trained on them
+    users = np.arange(300) // 20
+    assert with_references(alone(300), references, np.arange(300))[1] == 100
+    assert with_references(alone(300), references, users)[1] == 0
 
 
 def test_users_that_references_tear_are_counted():

@@ -91,6 +91,16 @@ def test_no_null_band_where_members_and_outsiders_are_not_known(example_run):
     assert html.count("<path") < plain.count("<path")
 
 
+def test_rows_that_are_no_records_are_told(tmp_path):
+    words = "139 of 400 rows of people.csv are left out: a cell is missing"
+    run = example.with_data(example.evidence(), left_out=words)
+    assert words in list(terminal.record_lines(run))
+    ev.write(run, tmp_path / "evidence.json")
+    assert words in plan(tmp_path).parent.tags["privassay.rows_left_out"]
+    report.write(tmp_path, tmp_path / "report.html")
+    assert words in (tmp_path / "report.html").read_text()
+
+
 def test_duplicates_and_what_they_mean(page, released, tmp_path):
     assert "123 of 1,797 records occur more than once. 40 of the audited ones have a twin" in text_of(page)
     assert "40 audited records have a twin on the other side of membership." in text_of(page)

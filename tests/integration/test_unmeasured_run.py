@@ -107,7 +107,7 @@ def test_recorded_answers_without_references_have_their_groups(tmp_path, capsys)
     assert {group.value for group in candidate.groups if group.column == "grp"} == {"a", "b"}
     assert {group.attack for group in candidate.groups} == {"loss"}
     assert [gap.what for gap in candidate.unmeasured] == ["single records"]
-    assert "api/released: groups and single records by loss, an attack that was fixed in advance" in words
+    assert "api/released: groups by loss, an attack that was fixed in advance" in words
     assert "single records not measured" not in words  # one released model never suffices: the report says so
 
 

@@ -2,14 +2,13 @@
 
 import dataclasses
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from privassay.experiments.digits import Digits
 from privassay.experiments.table import Table
-from privassay.harness.errors import UsageError
+from privassay.harness.errors import NotApplicable, UsageError
 from privassay.harness.trust import Trust
 from privassay.models.released._frames import notes_of
 from privassay.models.released._mlflow_folder import read_here
@@ -116,13 +115,13 @@ def test_onnx_graphs_with_an_input_a_column_get_the_cells(tmp_path, people_data)
     ],
 )
 def test_no_cell_is_translated_for_an_onnx_input(cells, kind, shown):
-    with pytest.raises(UsageError) as raised:
-        _cells(pd.Series(cells, name="c"), kind, Path("a.onnx"))
-    assert str(raised.value) == f"a.onnx: input 'c' is a {kind}, the file's column has {shown}"
+    with pytest.raises(NotApplicable) as raised:
+        _cells(pd.Series(cells, name="c"), kind)
+    assert str(raised.value) == f"input 'c' is a {kind}, which {shown} is not"
 
 
 def test_gaps_are_numbers_for_an_onnx_input_of_floats():
-    cells = _cells(pd.Series([1, None], name="c"), "tensor(double)", Path("a.onnx"))
+    cells = _cells(pd.Series([1, None], name="c"), "tensor(double)")
     np.testing.assert_array_equal(cells, [[1.0], [np.nan]])
 
 
@@ -150,3 +149,42 @@ def test_a_graph_that_mlflow_saved(tmp_path, people_data):
     ask = read_here(tmp_path / "model", "probabilities", data, Trust())
     np.testing.assert_allclose(ask(data.x).sum(axis=1), 1, atol=1e-5)
     assert notes_of(ask) == ("it was asked with the cells of the file's columns, by name",)
+
+
+def test_records_that_were_moved_are_asked_about_where_they_are_whole(tmp_path, people_data):
+    """`age` is scaled to a range: whole numbers come back as such, and one between them is no answerable record."""
+    pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
+    table, data = people_data
+    path = tmp_path / "people.onnx"
+    path.write_bytes(onnx_pipeline(people.fitted(table), KINDS))
+    model = File(path).open(data, Trust()).model
+    numbers = [column.name for column in data.columns.columns]
+    age, hours = numbers.index("age"), numbers.index("hours")
+    moved = data.x[:50].copy()
+    moved[:, hours] += 0.25
+    np.testing.assert_allclose(model.predict(moved).sum(axis=1), 1, atol=1e-5)
+    moved[0, age] += 0.001
+    with pytest.raises(NotApplicable, match="input 'age' is a tensor\\(int64\\), which"):
+        model.predict(moved)
+
+
+def test_a_cell_that_no_input_takes_is_found_at_once(tmp_path, people_data):
+    pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
+    table, data = people_data
+    path = tmp_path / "people.onnx"
+    path.write_bytes(onnx_pipeline(people.fitted(table), {**KINDS, "hours": "Int64"}))
+    assert "people.onnx: input 'hours' is a tensor(int64), which" in refusal(File(path), data)
+
+
+def test_one_input_that_is_a_column_by_its_name_gets_its_cells(tmp_path):
+    pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
+    table = people.people()[["age", "rich", "member"]].drop_duplicates("age")
+    table.to_csv(tmp_path / "ages.csv", index=False)
+    data = Table(path=tmp_path / "ages.csv", target="rich", member="member", ranges={"age": (0, 120)}).load()
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(table[["age"]].to_numpy(), table["rich"])
+    path = tmp_path / "age.onnx"
+    path.write_bytes(onnx_pipeline(model, {"age": "Int64"}))
+    released = File(path).open(data, Trust())
+    expected = model.predict_proba(table[["age"]].to_numpy())
+    np.testing.assert_allclose(released.model.predict(data.x), expected, atol=1e-5)
+    assert released.notes == ("it was asked with the cells of the file's columns, by name",)
