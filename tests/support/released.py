@@ -1,8 +1,15 @@
 """A released model for tests: a forest on half of some digits, its predictions file, a user's module around it."""
 
+import contextlib
+import http.server
+import threading
+
 import numpy as np
 import pandas as pd
+import pytest
 from privassay.experiments.digits import Digits
+from privassay.harness.errors import UsageError
+from privassay.harness.trust import Trust
 from sklearn.ensemble import RandomForestClassifier
 
 RECORDS = 600
@@ -47,3 +54,38 @@ def _write(path, probabilities, y, member):
     table = pd.DataFrame(probabilities, columns=[f"p_{c}" for c in range(probabilities.shape[1])])
     table["label"], table["member"] = y, member.astype(int)
     table.to_csv(path, index=False)
+
+
+def refusal(component, dataset, trust=None):
+    """The one line with which a way to a released model refuses these records."""
+    with pytest.raises(UsageError) as raised:
+        component.open(dataset, Trust() if trust is None else trust)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+@contextlib.contextmanager
+def serving(answer):
+    """A server of MLflow's scoring protocol on this machine: `answer` makes a text of each request's body, a text.
+
+    It has `url`, and in `seen` the bodies as they came.
+    """
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            self.server.seen.append(asked)
+            body = answer(asked).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        running.seen, running.url = [], f"http://127.0.0.1:{running.server_address[1]}/invocations"
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+        yield running
+        running.shutdown()

@@ -1,9 +1,7 @@
 """What an endpoint is sent for the cells of a Parquet file, of every type and with gaps."""
 
 import datetime
-import http.server
 import json
-import threading
 from decimal import Decimal
 
 import pandas as pd
@@ -11,6 +9,7 @@ import pytest
 from privassay.experiments.table import Table
 from privassay.harness.trust import Trust
 from privassay.models.released.endpoint import Endpoint
+from privassay.tests.support.released import serving
 
 COLUMNS = {
     "whole": (pd.array([1, None, 2**53 + 1, 1], dtype="Int64"), [1, None, 2**53 + 1, 1]),
@@ -31,26 +30,13 @@ COLUMNS = {
 
 @pytest.fixture
 def server():
-    """Answers 0.5 for everything; `seen` has the bodies as they came."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            self.server.seen.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
-            rows = json.loads(self.server.seen[-1])["dataframe_split"]["data"]
-            body = json.dumps({"predictions": [[0.5, 0.5]] * len(rows)}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *arguments):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        running.seen, running.url = [], f"http://127.0.0.1:{running.server_address[1]}/invocations"
-        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+    """Answers 0.5 for everything."""
+    with serving(lambda asked: json.dumps({"predictions": [[0.5, 0.5]] * len(rows_of(asked))})) as running:
         yield running
-        running.shutdown()
+
+
+def rows_of(asked):
+    return json.loads(asked)["dataframe_split"]["data"]
 
 
 @pytest.mark.parametrize("name", COLUMNS)

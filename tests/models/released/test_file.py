@@ -15,6 +15,7 @@ from privassay.harness.errors import UsageError
 from privassay.harness.trust import Trust, TrustedFile
 from privassay.harness.user_code import UserFunction
 from privassay.models.released.file import File
+from privassay.tests.support.released import refusal
 from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -52,13 +53,6 @@ def module(build, digits):
 def estimator(digits):
     pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
     return pipeline.fit(digits.x[:300].reshape(300, -1), digits.y[:300])
-
-
-def refusal(component, digits, trust=None):
-    with pytest.raises(UsageError) as raised:
-        component.open(digits, Trust() if trust is None else trust)
-    assert "\n" not in str(raised.value)
-    return str(raised.value)
 
 
 class Marker:

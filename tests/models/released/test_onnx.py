@@ -8,13 +8,14 @@ import pandas as pd
 import pytest
 from privassay.experiments.digits import Digits
 from privassay.experiments.table import Table
-from privassay.harness.errors import NotApplicable, UsageError
+from privassay.harness.errors import NotApplicable
 from privassay.harness.trust import Trust
 from privassay.models.released._frames import notes_of
 from privassay.models.released._mlflow_folder import read_here
 from privassay.models.released._onnx_files import _cells
 from privassay.models.released.file import File
 from privassay.tests.support import people
+from privassay.tests.support.released import refusal
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -31,13 +32,6 @@ def digits():
 def estimator(digits):
     pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
     return pipeline.fit(digits.x[:300].reshape(300, -1), digits.y[:300])
-
-
-def refusal(component, digits, trust=None):
-    with pytest.raises(UsageError) as raised:
-        component.open(digits, Trust() if trust is None else trust)
-    assert "\n" not in str(raised.value)
-    return str(raised.value)
 
 
 def test_onnx_needs_onnx_runtime(tmp_path, digits, monkeypatch):

@@ -1,10 +1,8 @@
 """Models that somebody else trained on text columns are asked with the cells of the user's file."""
 
 import dataclasses
-import http.server
 import json
 import shutil
-import threading
 import warnings
 from pathlib import Path
 
@@ -27,6 +25,7 @@ from privassay.models.released.file import File
 from privassay.models.released.mlflow import MLflow
 from privassay.models.released.python import Python
 from privassay.tests.support import people
+from privassay.tests.support.released import serving
 from sklearn.neighbors import KNeighborsClassifier
 
 BY_NAME = "it was asked with the cells of the file's columns, by name"
@@ -202,28 +201,15 @@ def test_a_pyfunc_with_a_string_column(folder, data, table, model):
 
 @pytest.fixture
 def server(model):
-    """Answers what the model says about the rows of a data frame; `seen` has the requests."""
+    """Answers what the model says about the rows of a data frame."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            split = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["dataframe_split"]
-            self.server.seen.append(split)
-            frame = pd.DataFrame(split["data"], columns=split["columns"])
-            frame.columns = [name.removeprefix("their ") for name in split["columns"]]
-            body = json.dumps({"predictions": model.predict_proba(frame[people.FEATURES]).tolist()}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(asked):
+        split = json.loads(asked)["dataframe_split"]
+        frame = pd.DataFrame(split["data"], columns=[name.removeprefix("their ") for name in split["columns"]])
+        return json.dumps({"predictions": model.predict_proba(frame[people.FEATURES]).tolist()})
 
-        def log_message(self, *arguments):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        running.seen, running.url = [], f"http://127.0.0.1:{running.server_address[1]}/invocations"
-        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+    with serving(answer) as running:
         yield running
-        running.shutdown()
 
 
 @pytest.mark.parametrize("columns", [(), ("sex", "age", "region", "hours", "job")])
@@ -231,7 +217,10 @@ def test_an_endpoint_is_sent_texts(server, data, table, model, columns):
     released = Endpoint(server.url, format="dataframe_split", columns=columns).open(data, Trust())
     np.testing.assert_allclose(released.model.predict(data.x), model.predict_proba(table[people.FEATURES]), rtol=1e-12)
     names = list(columns or people.FEATURES)
-    assert server.seen[0] == {"columns": names, "data": table[names].head(2).values.tolist()}
+    assert json.loads(server.seen[0])["dataframe_split"] == {
+        "columns": names,
+        "data": table[names].head(2).values.tolist(),
+    }
     assert released.notes[1:] == (BY_NAME,)
 
 
